@@ -1,0 +1,4 @@
+// Package lottery turns a height's public randomness into draws: uniform numbers bound to a purpose and a subject, so that
+// the same seed drives a node's spot check, the choice of an endorser and, later, the choice of a proposer without one
+// draw telling anything about another.
+package lottery
