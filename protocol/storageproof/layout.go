@@ -56,5 +56,19 @@ func TagPageOffset(cell uint32) int64 {
 	return CellSize + int64(cell/UnitCells)*UnitSize + UnitCells*CellSize
 }
 
-// CellsOf is how many cells a block of n bytes fills: the last one is padded.
-func CellsOf(n uint64) uint64 { return (n + CellSize - 1) / CellSize }
+// CellsOf is how many cells a block of n bytes fills: the last one is padded. An empty block fills one too, so that the
+// first cell of a block names it within its sector.
+func CellsOf(n uint64) uint64 {
+	if n == 0 {
+		return 1
+	}
+	return (n-1)/CellSize + 1
+}
+
+// FreeCellOffset is where a free sector's cell lies in its file.
+func FreeCellOffset(cell uint32) int64 { return int64(cell) * CellSize }
+
+// FreePageOffset is where the page of digests that covers a free sector's cell begins.
+func (g Geometry) FreePageOffset(cell uint32) int64 {
+	return (int64(g.FreeCells) + int64(cell/PageLeaves)) * CellSize
+}

@@ -208,11 +208,17 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 	if r.ChainID != rules.ChainID || r.Account != rules.Account {
 		return refuse("it is for another chain or account")
 	}
+	if rules.SlotBlocks <= 0 {
+		return refuse("the rules name no slot length")
+	}
 	if r.Height >= rules.Now || rules.Now-r.Height > rules.MaxAge {
 		return refuse("height %d at block %d: want one of the last %d blocks", r.Height, rules.Now, rules.MaxAge)
 	}
 	if hash, ok := rules.BlockHash(r.Height); !ok || hash != r.Hash {
 		return refuse("block hash at height %d is not this chain's", r.Height)
+	}
+	if id, both := inBoth(r.Added, r.Dropped); both {
+		return refuse("order %d is both added and dropped", id)
 	}
 	next := Standing{Account: r.Account, Counter: r.Counter, Height: r.Height, Free: r.Free, Stored: r.Stored,
 		Table: r.Table, Orders: r.Orders, Report: sha256.Sum256(encoded)}
@@ -237,6 +243,21 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 		return refuse("%d free and %d stored bytes: want whole cells, at most %d in all", r.Free, r.Stored, rules.Cap)
 	}
 	return r, next, nil
+}
+
+// inBoth finds an id that both rising lists name.
+func inBoth(added []OrderRef, dropped []uint64) (uint64, bool) {
+	for len(added) > 0 && len(dropped) > 0 {
+		switch a, d := added[0].ID, dropped[0]; {
+		case a == d:
+			return a, true
+		case a < d:
+			added = added[1:]
+		default:
+			dropped = dropped[1:]
+		}
+	}
+	return 0, false
 }
 
 func (o OrderRef) add(b *cryptobyte.Builder) {

@@ -1,7 +1,6 @@
 package storageproof
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -113,38 +112,4 @@ func (t *Table) Draw(seed lottery.Seed, height int64, account [20]byte) (Draw, b
 	at := seed.Uniform("spot-check", subject, t.cells)
 	i := sort.Search(len(t.before), func(i int) bool { return t.before[i] > at }) - 1
 	return Draw{Height: height, Sector: t.entries[i].ID, Cell: uint32(at - t.before[i])}, true
-}
-
-// LeafHash and NodeHash separate leaves from inner nodes, as RFC 6962 does.
-func LeafHash(p []byte) [32]byte {
-	h := sha256.New()
-	h.Write([]byte{0})
-	h.Write(p)
-	return [32]byte(h.Sum(nil))
-}
-
-// NodeHash joins two children.
-func NodeHash(l, r [32]byte) [32]byte {
-	var b [65]byte
-	b[0] = 1
-	copy(b[1:], l[:])
-	copy(b[33:], r[:])
-	return sha256.Sum256(b[:])
-}
-
-// MerkleRoot folds leaves pairwise; an odd one moves up unchanged. No leaves give the hash of nothing. It uses leaves as
-// its workspace.
-func MerkleRoot(leaves [][32]byte) [32]byte {
-	if len(leaves) == 0 {
-		return sha256.Sum256(nil)
-	}
-	for n := len(leaves); n > 1; n = (n + 1) / 2 {
-		for i := 0; i < n/2; i++ {
-			leaves[i] = NodeHash(leaves[2*i], leaves[2*i+1])
-		}
-		if n%2 == 1 {
-			leaves[n/2] = leaves[n-1]
-		}
-	}
-	return leaves[0]
 }

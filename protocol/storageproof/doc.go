@@ -1,0 +1,20 @@
+// Package storageproof defines what it means to prove storage (Crust's MPoW, work part): the sealed layout, the roots that
+// commit to it, the draw of each height's spot check, and the signed report that the chain accepts or refuses. Pure functions:
+// the enclave, the chain and a client run the same ones.
+//
+//	standing   report                                        then
+//	none       counter 1, no predecessor, From = Height,     accepted: standing 1, nothing proven yet
+//	           no draws
+//	n          counter n+1, Prev and From of report n,       accepted: standing n+1, Proven += Answered,
+//	           in a later slot, every height since report    Failed += Failed
+//	           n answered or failed
+//	any        wrong key, chain, account, block hash;        refused: the standing stays
+//	           too old or not yet; above the tier's cap
+//
+// Between report n and n+1 the draw of each height h in (From, Height] is made over the table of report n, by the seed of h:
+//
+//	seed(h), account, table root  ->  a cell, uniform over the table's bytes  ->  cell and witness  ->  answered or failed
+//
+// A free cell's witness is its page of digests and the path to the row's root (VerifyFree); a data cell's is its tag, which
+// only the enclave that sealed it can check.
+package storageproof
