@@ -247,10 +247,11 @@ type Report struct{}
 // ReportReply is the report and the rows of the table that changed since the last accepted one; the host makes the new
 // generation durable before it posts the report.
 type ReportReply struct {
-	Report  []byte
-	Sig     [64]byte
-	Changed [][]byte // encoded entries
-	Removed []uint32 // sectors no longer named
+	Report   []byte
+	Sig      [64]byte
+	Changed  [][]byte // encoded storageproof.Entry rows
+	TagRoots [][]byte // beside each of Changed: a data sector's tag root for RestoreSector, empty for a free sector
+	Removed  []uint32 // sectors no longer named
 }
 
 // Accepted proves the account's standing: the report that it names becomes the base of the next draws.
@@ -274,7 +275,8 @@ type RestoreBegin struct {
 // brought, or does not match its row, is lost: its draws fail and the next report leaves it out.
 type RestoreSector struct {
 	Sector    uint32
-	Header    []byte
+	Header    []byte   // with the first part
+	TagRoot   [32]byte // with the first part, as ReportReply gave it beside the accepted row
 	Directory []byte
 	Last      bool
 }
