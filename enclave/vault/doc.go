@@ -1,0 +1,27 @@
+// Package vault is the trusted store of a node (Crust's MPoW, work part). It fills free sectors with bytes nobody can make again,
+// seals blocks into data sectors, answers one spot check a height and signs one report a slot. It does no I/O: the host
+// brings every byte and keeps every byte, and the vault believes none of them.
+//
+//	state      by                       then
+//	fresh      RestoreBegin(none)       ready, empty
+//	fresh      RestoreBegin(standing)   restoring: rows and orders match the chain's record
+//	restoring  RestoreSector ...        each data sector that matches its row lives again, closed for good
+//	restoring  RestoreEnd               ready; what did not match is lost
+//	ready      RestoreBegin             as from fresh: everything since the standing is forgotten
+//
+//	sector     by                       then
+//	-          Fill                     filling; after its last run the key is gone: free
+//	-          Open                     open, under a key of its own
+//	open       Seal, Move               open until no cell is left, or 64 younger ones are open: closed
+//	any        Release                  left out of the next reports, still drawn
+//	released   Accepted, without it     gone, key wiped; the host may overwrite it
+//
+//	draws      by                       then
+//	none owed  Report                   pending report, counter 1
+//	owed       Draw(base+1), Draw(+2)   answered or failed, in order, over the table of the last accepted report
+//	drawn      Report                   pending report over the heights drawn; one report for one height
+//	pending    Accepted(standing)       the report that it names is the base, draws begin behind its height
+//
+// Nonces: a data sector has a fresh random key, the nonce is the cell's index, cells are only appended, and a sector that
+// was restored is never opened again. So no pair of key and nonce comes twice, whatever the host replays.
+package vault

@@ -1,0 +1,261 @@
+package vault
+
+import (
+	"crypto/sha256"
+	"sort"
+
+	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/lottery"
+	"github.com/cella-network/cella/protocol/storageproof"
+)
+
+// maxPending is how many reports on top of one base are remembered. The chain may accept any of them, but only one.
+const maxPending = 8
+
+// snapshot is what one report says.
+type snapshot struct {
+	id      [32]byte
+	counter uint64
+	height  int64
+	table   *storageproof.Table
+	orders  []storageproof.OrderRef // in rising order of ids
+	reply   wire.ReportReply
+}
+
+func (s *snapshot) names(order uint64) bool {
+	i := sort.Search(len(s.orders), func(i int) bool { return s.orders[i].ID >= order })
+	return i < len(s.orders) && s.orders[i].ID == order
+}
+
+func rowOf(t *storageproof.Table, id uint32) (storageproof.Entry, bool) {
+	rows := t.Entries()
+	i := sort.Search(len(rows), func(i int) bool { return rows[i].ID >= id })
+	if i == len(rows) || rows[i].ID != id {
+		return storageproof.Entry{}, false
+	}
+	return rows[i], true
+}
+
+// Draw answers the spot check of the next owed height; seed is the lottery's for that height, of a block that the caller
+// verified. Whatever the host brings, the height is settled: absent or wrong bytes count as failed. Over an empty table
+// there is nothing to show and the height counts as answered.
+func (v *Vault) Draw(seed lottery.Seed, m wire.Draw) (wire.DrawReply, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.want(ready); err != nil {
+		return wire.DrawReply{}, err
+	}
+	if v.base == nil {
+		return wire.DrawReply{}, refuse(wire.CodeState, "no report is accepted yet, so no draw is owed")
+	}
+	if m.Height != v.drawn+1 {
+		return wire.DrawReply{}, refuse(wire.CodeState, "draws come in order: height %d is next", v.drawn+1)
+	}
+	d, owed := v.base.table.Draw(seed, m.Height, v.cfg.Account)
+	ok := !owed || !m.Absent && v.shown(d, m)
+	v.drawn = m.Height
+	if ok {
+		v.answered++
+	} else {
+		v.failed++
+	}
+	return wire.DrawReply{Answered: ok}, nil
+}
+
+// shown tells whether the host brought the cell that was drawn.
+func (v *Vault) shown(d storageproof.Draw, m wire.Draw) bool {
+	row, _ := rowOf(v.base.table, d.Sector)
+	if row.Kind == storageproof.KindFree {
+		return storageproof.VerifyFree(row.Root, v.cfg.Geometry, d.Cell, m.Cell, m.Page, m.Path)
+	}
+	slot, known := v.byID[d.Sector]
+	if !known || len(m.Cell) != storageproof.CellSize || len(m.Tag) != storageproof.TagSize {
+		return false
+	}
+	aead, err := v.slots[slot].cipher()
+	if err != nil {
+		return false
+	}
+	// Nobody but this vault has sealed under the sector's key, and it sealed one cell under this nonce.
+	sealed := append(append(make([]byte, 0, storageproof.CellSize+storageproof.TagSize), m.Cell...), m.Tag...)
+	var nonce [12]byte
+	_, err = aead.Open(sealed[:0], cellNonce(&nonce, d.Cell), sealed, nil)
+	clear(sealed)
+	return err == nil
+}
+
+// Report signs what the vault holds and how it answered the draws up to the last drawn height, or gives again the report
+// already signed for that height. head is the trusted head, which dates the first report; hash gives verified block
+// hashes; sign is by the enclave's registered key. The report may cover blocks whose Seal replies the host has not read yet:
+// it must have written them all before it posts the report.
+func (v *Vault) Report(head int64, hash func(height int64) ([32]byte, bool), sign func([]byte) [64]byte) (wire.ReportReply, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.settle()
+	if err := v.want(ready); err != nil {
+		return wire.ReportReply{}, err
+	}
+	r := storageproof.Report{ChainID: v.cfg.ChainID, Account: v.cfg.Account, Counter: 1, From: head, Height: head}
+	if v.base != nil {
+		if v.drawn == v.base.height {
+			return wire.ReportReply{}, refuse(wire.CodeState, "no height was drawn since the report of height %d", v.base.height)
+		}
+		r.Counter, r.Prev, r.From, r.Height = v.base.counter+1, v.base.id, v.base.height, v.drawn
+		r.Answered, r.Failed = v.answered, v.failed
+	}
+	if n := len(v.pending); n > 0 {
+		if newest := v.pending[n-1]; newest.height == r.Height {
+			return newest.reply, nil
+		} else if newest.height > r.Height {
+			return wire.ReportReply{}, refuse(wire.CodeState, "a report of height %d is signed already", newest.height)
+		}
+	}
+	var known bool
+	if r.Hash, known = hash(r.Height); !known {
+		return wire.ReportReply{}, refuse(wire.CodeState, "the block hash at height %d is not known", r.Height)
+	}
+	table, tags, err := v.table()
+	if err != nil {
+		return wire.ReportReply{}, err
+	}
+	s := &snapshot{counter: r.Counter, height: r.Height, table: table}
+	s.orders, r.Added, r.Dropped = v.nextOrders()
+	r.Free, r.Stored, r.Sectors = table.Free(), table.Stored(), uint32(len(table.Entries()))
+	r.Table, r.Orders = table.Root(), storageproof.OrdersRoot(s.orders)
+
+	s.reply.Report = r.Marshal()
+	s.reply.Sig = sign(s.reply.Report)
+	s.id = sha256.Sum256(s.reply.Report)
+	s.reply.Changed, s.reply.TagRoots, s.reply.Removed = v.changes(table, tags)
+	if v.pending = append(v.pending, s); len(v.pending) > maxPending {
+		v.pending = v.pending[1:]
+	}
+	return s.reply, nil
+}
+
+// nextOrders are the orders after the next report, and what it adds to those of the last accepted one and takes away. What is
+// above a report's limits waits for a later one.
+func (v *Vault) nextOrders() (held, added []storageproof.OrderRef, dropped []uint64) {
+	for _, o := range v.orders {
+		switch {
+		case o.accepted && o.dropping:
+			dropped = append(dropped, o.ref.ID)
+		case !o.accepted && !o.dropping:
+			added = append(added, o.ref)
+		}
+	}
+	sort.Slice(added, func(i, j int) bool { return added[i].ID < added[j].ID })
+	sort.Slice(dropped, func(i, j int) bool { return dropped[i] < dropped[j] })
+	added, dropped = added[:min(len(added), storageproof.MaxAdded)], dropped[:min(len(dropped), storageproof.MaxDropped)]
+
+	gone := map[uint64]bool{}
+	for _, id := range dropped {
+		gone[id] = true
+	}
+	if v.base != nil {
+		for _, o := range v.base.orders {
+			if !gone[o.ID] {
+				held = append(held, o)
+			}
+		}
+	}
+	held = append(held, added...)
+	sort.Slice(held, func(i, j int) bool { return held[i].ID < held[j].ID })
+	return held, added, dropped
+}
+
+// changes are the rows that differ from the last accepted table, and the sectors that only that one names.
+func (v *Vault) changes(t *storageproof.Table, tags map[uint32][32]byte) (rows, tagRoots [][]byte, removed []uint32) {
+	for _, e := range t.Entries() {
+		if v.base != nil {
+			if was, named := rowOf(v.base.table, e.ID); named && was == e {
+				continue
+			}
+		}
+		rows = append(rows, e.Append(nil))
+		var tag []byte
+		if root, ok := tags[e.ID]; ok {
+			tag = append(tag, root[:]...)
+		}
+		tagRoots = append(tagRoots, tag)
+	}
+	if v.base != nil {
+		for _, e := range v.base.table.Entries() {
+			if _, named := rowOf(t, e.ID); !named {
+				removed = append(removed, e.ID)
+			}
+		}
+	}
+	return rows, tagRoots, removed
+}
+
+// Accepted takes the account's standing, which the caller has proven: the report that it names becomes the base. Draws made
+// over an older table are void and begin again behind the report's height. The reply names the sectors that may be
+// overwritten; asked again, it says the same.
+func (v *Vault) Accepted(standing storageproof.Standing) (wire.AcceptedReply, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.want(ready); err != nil {
+		return wire.AcceptedReply{}, err
+	}
+	if standing.Account != v.cfg.Account {
+		return wire.AcceptedReply{}, refuse(wire.CodeInvalid, "the standing is another account's")
+	}
+	if v.base != nil && standing.Report == v.base.id {
+		return v.last, nil
+	}
+	var accepted *snapshot
+	for _, p := range v.pending {
+		if p.id == standing.Report {
+			accepted = p
+		}
+	}
+	if accepted == nil {
+		return wire.AcceptedReply{}, refuse(wire.CodeState, "report %d of the chain is not one that waits here: restore to it", standing.Counter)
+	}
+	old := v.base
+	v.base, v.pending = accepted, nil
+	v.base.reply = wire.ReportReply{}
+	v.drawn, v.answered, v.failed = v.base.height, 0, 0
+	for _, o := range v.orders {
+		o.accepted = v.base.names(o.ref.ID)
+	}
+	for _, o := range v.orders {
+		v.letGo(o)
+	}
+	v.last = wire.AcceptedReply{Counter: v.base.counter, Released: v.free(old)}
+	v.sweep()
+	return v.last, nil
+}
+
+// free ends the sectors that the new base no longer needs, and names them in rising order: released ones, and lost ones
+// that only the old base named.
+func (v *Vault) free(old *snapshot) []uint32 {
+	var ids []uint32
+	for id, slot := range v.byID {
+		s := v.slots[slot]
+		if _, named := rowOf(v.base.table, id); s.released && !named {
+			v.forget(s)
+			ids = append(ids, id)
+		}
+	}
+	if old != nil {
+		for _, e := range old.table.Entries() {
+			_, named := rowOf(v.base.table, e.ID)
+			if _, alive := v.byID[e.ID]; !named && !alive && !contains(ids, e.ID) {
+				ids = append(ids, e.ID)
+			}
+		}
+	}
+	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
+	return ids
+}
+
+func contains(ids []uint32, id uint32) bool {
+	for _, x := range ids {
+		if x == id {
+			return true
+		}
+	}
+	return false
+}
