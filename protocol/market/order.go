@@ -14,24 +14,66 @@ const (
 	MaxAddrs    = 16      // places from which the blocks can be fetched
 	MaxAddr     = 256     // bytes of one multiaddr
 	MaxPrice    = 1 << 50 // ucella per GiB-day
+
+	maxTerm       = 1 << 40 // blocks; keeps every sum of heights far from overflow
+	maxEscrow     = 1 << 62 // ucella
+	maxCollateral = 1000    // percent
 )
 
 // Errors are kinds; the text beside them says which figure was off.
 var (
-	ErrOrder   = errors.New("bad order")
-	ErrState   = errors.New("order is not in the right state")
-	ErrAccept  = errors.New("replica refused")
-	ErrBalance = errors.New("escrow does not add up")
+	ErrTerms  = errors.New("bad market terms")
+	ErrOrder  = errors.New("bad order")
+	ErrState  = errors.New("order is not in the right state")
+	ErrAccept = errors.New("replica refused")
+	ErrProof  = errors.New("report does not prove the replica")
 )
 
 // Terms are the network-wide figures that governance sets.
 type Terms struct {
-	DayBlocks    int64  // blocks that count as a day
+	DayBlocks    int64  // blocks that count as a day; must not change while orders run, for their escrow rests on it
 	MinBlocks    int64  // shortest order; also the least that an ended replica is paid for
 	MaxBlocks    int64  // longest order, renewals included
 	AcceptBlocks int64  // how long an accepted replica may stay unproven before it lapses
 	GraceBlocks  int64  // how long after its end an order waits for the last reports
 	Collateral   uint64 // collateral of a replica, in percent of its pay over the order's remaining blocks
+}
+
+// Validate refuses terms under which a figure could overflow or an order could never live.
+func (t Terms) Validate() error {
+	for _, f := range []struct {
+		name      string
+		v, lo, hi int64
+	}{
+		{"day_blocks", t.DayBlocks, 1, maxTerm},
+		{"min_blocks", t.MinBlocks, 1, maxTerm},
+		{"max_blocks", t.MaxBlocks, t.MinBlocks, maxTerm},
+		{"accept_blocks", t.AcceptBlocks, 1, maxTerm},
+		{"grace_blocks", t.GraceBlocks, 1, maxTerm},
+	} {
+		if f.v < f.lo || f.v > f.hi {
+			return fmt.Errorf("%w: %s is %d, want %d to %d", ErrTerms, f.name, f.v, f.lo, f.hi)
+		}
+	}
+	if t.Collateral > maxCollateral {
+		return fmt.Errorf("%w: collateral is %d percent, at most %d", ErrTerms, t.Collateral, maxCollateral)
+	}
+	return nil
+}
+
+// Ask is what an operator offers.
+type Ask struct {
+	Node    string // the operator's address
+	Price   uint64 // ucella per GiB-day and replica; zero offers nothing
+	MaxSize uint64 // bytes of the largest order that it takes
+}
+
+// Validate refuses figures beyond the limits of orders.
+func (a Ask) Validate() error {
+	if a.Price > MaxPrice || a.MaxSize > MaxSize {
+		return fmt.Errorf("%w: ask of %d for up to %d bytes, at most %d for %d", ErrOrder, a.Price, a.MaxSize, uint64(MaxPrice), uint64(MaxSize))
+	}
+	return nil
 }
 
 // Order is a promise to pay for replicas of what lies under one root.
@@ -56,8 +98,8 @@ type Replica struct {
 	Price      uint64 // agreed: the operator's ask, at most the order's price
 	Accepted   int64  // height of the acceptance
 	Proven     bool   // a report named the order
-	Since      int64  // height of that report: blocks from here on are paid
-	Base       uint64 // the node's count of proven heights at that report
+	Since      int64  // height of the block that carried that report: blocks from here on are paid
+	Base       uint64 // the node's count of proven heights with that report
 	Paid       uint64 // ucella paid so far
 	Collateral uint64 // ucella held from the operator
 }
@@ -86,51 +128,55 @@ func (t Terms) Pay(size, price uint64, blocks int64) (uint64, error) {
 	return quo, nil
 }
 
-// EscrowFor is what an owner must lock: the top price for every replica over the whole term, rounded up a replica.
+// EscrowFor is what an owner must lock: the top price for every replica over the blocks, rounded up a replica, so that
+// the parts of an order that was renewed add up to at least the pay of the whole.
 func (t Terms) EscrowFor(size, price uint64, blocks int64, replicas uint32) (uint64, error) {
 	one, err := t.Pay(size, price, blocks)
 	if err != nil {
 		return 0, err
 	}
+	if one >= maxEscrow {
+		return 0, fmt.Errorf("%w: escrow overflows", ErrOrder)
+	}
 	hi, sum := bits.Mul64(one+1, uint64(replicas))
-	if hi != 0 || sum > 1<<62 {
+	if hi != 0 || sum > maxEscrow {
 		return 0, fmt.Errorf("%w: escrow overflows", ErrOrder)
 	}
 	return sum, nil
 }
 
-// Place checks a new order and returns it with its escrow; now is the height of the block.
-func (t Terms) Place(id uint64, owner string, root []byte, size uint64, blocks int64, replicas uint32, price uint64, addrs []string, now int64) (Order, error) {
-	bad := func(format string, args ...any) (Order, error) {
-		return Order{}, fmt.Errorf("%w: %s", ErrOrder, fmt.Sprintf(format, args...))
+// collateralFor is the percentage of a replica's pay over the blocks that its operator must lock.
+func (t Terms) collateralFor(size, price uint64, blocks int64) (uint64, error) {
+	pay, err := t.Pay(size, price, blocks)
+	if err != nil {
+		return 0, err
 	}
-	if len(root) == 0 || len(root) > MaxRoot {
-		return bad("root of %d bytes, want 1 to %d", len(root), MaxRoot)
+	hi, lo := bits.Mul64(pay, t.Collateral)
+	if hi >= 100 {
+		return 0, fmt.Errorf("%w: collateral overflows", ErrAccept)
 	}
-	if size == 0 || size > MaxSize {
-		return bad("size %d, want 1 to %d bytes", size, uint64(MaxSize))
+	quo, _ := bits.Div64(hi, lo, 100)
+	if quo > maxEscrow {
+		return 0, fmt.Errorf("%w: collateral overflows", ErrAccept)
 	}
-	if replicas == 0 || replicas > MaxReplicas {
-		return bad("%d replicas, want 1 to %d", replicas, MaxReplicas)
-	}
-	if blocks < t.MinBlocks || blocks > t.MaxBlocks {
-		return bad("%d blocks, want %d to %d", blocks, t.MinBlocks, t.MaxBlocks)
-	}
-	if price == 0 || price > MaxPrice {
-		return bad("price %d, want 1 to %d", price, uint64(MaxPrice))
-	}
+	return quo, nil
+}
+
+// checkAddrs bounds the places from which an order's blocks can be fetched. Whether they can be dialled is for those who
+// dial; here they only must be short printable text that begins like a multiaddr.
+func checkAddrs(addrs []string) error {
 	if len(addrs) > MaxAddrs {
-		return bad("%d addresses, at most %d", len(addrs), MaxAddrs)
+		return fmt.Errorf("%w: %d addresses, at most %d", ErrOrder, len(addrs), MaxAddrs)
 	}
 	for _, a := range addrs {
-		if len(a) == 0 || len(a) > MaxAddr {
-			return bad("address of %d bytes, want 1 to %d", len(a), MaxAddr)
+		if len(a) < 2 || len(a) > MaxAddr || a[0] != '/' {
+			return fmt.Errorf("%w: address of %d bytes, want a multiaddr of at most %d", ErrOrder, len(a), MaxAddr)
+		}
+		for i := range len(a) {
+			if a[i] <= ' ' || a[i] > '~' {
+				return fmt.Errorf("%w: address has the byte %#x", ErrOrder, a[i])
+			}
 		}
 	}
-	escrow, err := t.EscrowFor(size, price, blocks, replicas)
-	if err != nil {
-		return Order{}, err
-	}
-	return Order{ID: id, Owner: owner, Root: root, Size: size, Replicas: replicas, Price: price,
-		Start: now, End: now + blocks, Escrow: escrow, Addrs: addrs}, nil
+	return nil
 }
