@@ -136,7 +136,7 @@ type Quadruple struct {
 	SigMV    [64]byte
 }
 
-// EndorsementBytes is what V signs: R, by which intent it was drawn, and who V is.
+// EndorsementBytes is what V signs: R by its hash, and who V is.
 func EndorsementBytes(r Registration, endorser Account) []byte {
 	var b cryptobyte.Builder
 	addString(&b, domainEndorsement)
