@@ -3,7 +3,7 @@ BIN      := build
 LIGHT    := ./protocol/... ./enclave/... ./worker/... ./content ./client ./chain/... ./cmd/... .
 NETWORK  := ./devnet/... ./e2e/... ./content/interop/...
 FUZZTIME ?= 1h
-FILE     ?= .
+FILE     ?=
 export GOFLAGS := -buildvcs=false
 
 .PHONY: help build check test soak bench demo enclave proto lint fuzz vet clean
@@ -16,7 +16,7 @@ build: enclave $(BIN)/cella
 
 .PHONY: $(BIN)/cella
 $(BIN)/cella:
-	go build -trimpath -ldflags '-s -w' -o $@ ./cmd/cella
+	go build -ldflags '-s -w' -o $@ ./cmd/cella
 
 ## enclave  the trusted program, static and reproducible; prints its measurement
 include enclave/enclave.mk
@@ -57,7 +57,7 @@ soak: build fuzz
 bench: build
 	go run ./bench/seal
 
-## demo     five nodes store FILE (a file or folder; the repository itself unless told), prove it, lose a holder, give it back
+## demo     five nodes store FILE (a file or folder; the files of this repository unless told), prove it, lose a holder, give it back
 demo: build
 	go run ./devnet/demo -file '$(FILE)'
 
