@@ -1,0 +1,187 @@
+package enclave
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cella-network/cella/enclave/wire"
+)
+
+// lanes runs a loop over a pipe and returns the host's end of it and what run returned.
+func lanes(t *testing.T, h handler) (net.Conn, <-chan error) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := newLoop(ours, 8, h).run()
+		ours.Close()
+		ended <- err
+	}()
+	_ = theirs.SetDeadline(time.Now().Add(20 * time.Second))
+	t.Cleanup(func() { theirs.Close() })
+	return theirs, ended
+}
+
+func send(t *testing.T, w io.Writer, id uint64, m wire.Request) {
+	t.Helper()
+	p, err := wire.NewPacket(id, m.Kind(), m)
+	if err == nil {
+		_, err = p.WriteTo(w)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func receive(t *testing.T, r io.Reader) wire.Frame {
+	t.Helper()
+	f, err := wire.ReadFrame(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// With every bulk worker busy and more bulk requests waiting, a short request is answered.
+func TestShortRequestsHaveTheirOwnLane(t *testing.T) {
+	gate := make(chan struct{})
+	var sealing, sealed atomic.Int32
+	conn, ended := lanes(t, func(req wire.Request, work []byte) (wire.Message, error) {
+		if req.Kind() == wire.KindSeal {
+			if len(work) != 8 {
+				t.Errorf("a bulk request got %d bytes to work in", len(work))
+			}
+			sealing.Add(1)
+			<-gate
+			sealed.Add(1)
+			return &wire.SealReply{}, nil
+		}
+		return &wire.StatusReply{}, nil
+	})
+	bulk := runtime.GOMAXPROCS(0) + bulkQueue
+	for i := range bulk {
+		send(t, conn, uint64(i+1), &wire.Seal{})
+	}
+	for i := range 3 {
+		send(t, conn, uint64(1000+i), &wire.Status{})
+		if f := receive(t, conn); f.ID != uint64(1000+i) || f.Kind != wire.KindStatus.Reply() {
+			t.Fatalf("reply %d of kind %d", f.ID, f.Kind)
+		}
+	}
+	if n := sealed.Load(); n != 0 {
+		t.Errorf("%d bulk requests were done before the short ones", n)
+	}
+	if n := int(sealing.Load()); n > runtime.GOMAXPROCS(0) {
+		t.Errorf("%d bulk requests at once, with %d workers", n, runtime.GOMAXPROCS(0))
+	}
+	close(gate)
+	for range bulk {
+		if f := receive(t, conn); f.Kind != wire.KindSeal.Reply() {
+			t.Fatalf("kind %d", f.Kind)
+		}
+	}
+	conn.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("the end of the stream: %v", err)
+	}
+}
+
+// A short reply goes ahead of all bulk replies that wait to be written.
+func TestShortRepliesOvertake(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	_ = theirs.SetDeadline(time.Now().Add(20 * time.Second))
+	var sealed atomic.Int32
+	l := newLoop(ours, 8, func(req wire.Request, _ []byte) (wire.Message, error) {
+		if req.Kind() == wire.KindSeal {
+			sealed.Add(1)
+			return &wire.SealReply{}, nil
+		}
+		return &wire.StatusReply{}, nil
+	})
+	l.pen.take(false) // a frame is being written
+	go func() { _ = l.run() }()
+	workers := runtime.GOMAXPROCS(0)
+	for i := range workers + 4 {
+		send(t, theirs, uint64(i+1), &wire.Seal{})
+	}
+	send(t, theirs, 1000, &wire.Status{})
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		l.pen.mu.Lock()
+		waiting := l.pen.short
+		l.pen.mu.Unlock()
+		if waiting == 1 && int(sealed.Load()) == workers {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the requests were not handled")
+		}
+	}
+	l.pen.give()
+	if f := receive(t, theirs); f.ID != 1000 {
+		t.Fatalf("reply %d came ahead of the short one", f.ID)
+	}
+	for range workers + 4 {
+		receive(t, theirs)
+	}
+}
+
+func TestUnreadableRequests(t *testing.T) {
+	conn, ended := lanes(t, func(wire.Request, []byte) (wire.Message, error) { return nil, errors.New("platform is on fire") })
+	for _, tc := range []struct {
+		kind wire.Kind
+		body wire.Message
+		code wire.Code
+	}{
+		{999, &wire.Empty{}, wire.CodeMalformed},
+		{wire.KindStatus.Reply(), &wire.Empty{}, wire.CodeMalformed},
+		{wire.KindStatus, &wire.DrawReply{}, wire.CodeMalformed}, // a byte too many
+		{wire.KindStatus, &wire.Empty{}, wire.CodeInternal},
+	} {
+		p, err := wire.NewPacket(7, tc.kind, tc.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.WriteTo(conn); err != nil {
+			t.Fatal(err)
+		}
+		f := receive(t, conn)
+		var refusal wire.Error
+		if err := wire.Decode(&refusal, f.Body); err != nil || f.ID != 7 || f.Kind != wire.KindError || refusal.Code != tc.code {
+			t.Errorf("kind %d: reply %d, code %d, %v", tc.kind, f.Kind, refusal.Code, err)
+		}
+	}
+	_, _ = conn.Write([]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	if err := <-ended; !errors.Is(err, wire.ErrMalformed) {
+		t.Errorf("a broken frame ends the stream with %v", err)
+	}
+}
+
+// A panic is a bug: no reply, no next request, the process is told to end.
+func TestPanicEndsTheProcess(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	causes := make(chan any, 1)
+	l := newLoop(ours, 8, func(wire.Request, []byte) (wire.Message, error) { panic("a bug") })
+	l.crash = func(cause any) {
+		causes <- cause
+		runtime.Goexit()
+	}
+	go func() { _ = l.run() }()
+	_ = theirs.SetDeadline(time.Now().Add(20 * time.Second))
+	send(t, theirs, 1, &wire.Status{})
+	if cause := <-causes; cause != "a bug" {
+		t.Errorf("cause %v", cause)
+	}
+}
+
+func TestSelfTest(t *testing.T) {
+	if err := SelfTest(); err != nil {
+		t.Error(err)
+	}
+}
