@@ -1,0 +1,169 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cometbft/cometbft/privval"
+	dbm "github.com/cosmos/cosmos-db"
+
+	"cosmossdk.io/log/v2"
+
+	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
+	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/cella-network/cella/chain/app"
+)
+
+// output collects a node's log, which several goroutines write.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// newHome makes a chain of one validator. Nothing listens on a port that was chosen before.
+func newHome(t *testing.T) string {
+	t.Helper()
+	home := t.TempDir()
+	s := DefaultSettings()
+	s.Comet.RPC.ListenAddress, s.Comet.P2P.ListenAddress = "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"
+	s.Comet.Consensus.TimeoutCommit = 20 * time.Millisecond
+	s.Comet.Instrumentation.Prometheus, s.App.Telemetry.Enabled = false, false //nolint:staticcheck // registered once a process
+	s.App.API.Enable, s.App.GRPC.Enable = false, false
+	if err := s.Write(home); err != nil {
+		t.Fatal(err)
+	}
+	s.Comet.SetRoot(home)
+	pv := privval.LoadOrGenFilePV(s.Comet.PrivValidatorKeyFile(), s.Comet.PrivValidatorStateFile())
+	key, err := pv.GetPubKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	consensus, err := cryptocodec.FromCmtPubKeyInterface(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := app.New(log.NewNopLogger(), dbm.NewMemDB(), home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := a.DefaultGenesis()
+	if err := g.Bond(sdk.AccAddress(secp256k1.GenPrivKey().PubKey().Address()), consensus, "one", sdk.NewInt64Coin(app.Denom, 100_000_000)); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := a.Doc(g, "cella-test-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.SaveAs(s.Comet.GenesisFile()); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// run starts a node, waits until its height is above a given one, stops it and returns its height.
+func run(t *testing.T, home string, above int64) int64 {
+	t.Helper()
+	out := new(output)
+	n, err := New(Config{Home: home, Log: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	height := int64(0)
+	for height <= above {
+		s, err := n.RPC().Status(ctx)
+		if err != nil || ctx.Err() != nil {
+			t.Fatalf("at height %d, want above %d: %v, %v\n%s", height, above, err, ctx.Err(), out)
+		}
+		height = s.SyncInfo.LatestBlockHeight
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := n.Stop(); err != nil {
+		t.Error(err)
+	}
+	if err := n.Wait(ctx); err != nil {
+		t.Errorf("wait after stop: %v", err)
+	}
+	return height
+}
+
+func TestNodeGoesOnWhereItStopped(t *testing.T) {
+	home := newHome(t)
+	h := run(t, home, 3)
+	if again := run(t, home, h+2); again <= h {
+		t.Errorf("after the restart at height %d, before it at %d", again, h)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	home := newHome(t)
+	for name, spoil := range map[string]func(path string) error{
+		"genesis.json": os.Remove,
+		"config.toml":  func(p string) error { return os.WriteFile(p, []byte("moniker = 5 5"), 0o644) },
+		"app.toml":     func(p string) error { return os.WriteFile(p, []byte("minimum-gas-prices = ["), 0o644) },
+	} {
+		path := filepath.Join(home, "config", name)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := spoil(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(Config{Home: home, Log: new(output)}); err == nil {
+			t.Errorf("a node without a good %s", name)
+		}
+		if err := os.WriteFile(path, good, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	home := t.TempDir()
+	want := DefaultSettings()
+	want.Comet.Moniker = "somebody"
+	want.Comet.Consensus.TimeoutCommit = 1234 * time.Millisecond
+	want.App.MinGasPrices = "7ucella"
+	if err := want.Write(home); err != nil {
+		t.Fatal(err)
+	}
+	got, options, err := load(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Comet.Moniker != "somebody" || got.Comet.Consensus.TimeoutCommit != 1234*time.Millisecond || got.App.MinGasPrices != "7ucella" {
+		t.Errorf("read back %q, %v, %q", got.Comet.Moniker, got.Comet.Consensus.TimeoutCommit, got.App.MinGasPrices)
+	}
+	if options.GetString("home") != home || options.GetString("minimum-gas-prices") != "7ucella" {
+		t.Errorf("options: home %q, price %q", options.GetString("home"), options.GetString("minimum-gas-prices"))
+	}
+	t.Setenv("CELLA_MONIKER", "somebody else")
+	t.Setenv("CELLA_HOME", "/nowhere")
+	if got, _, err = load(home); err != nil || got.Comet.Moniker != "somebody else" || got.Comet.RootDir != home {
+		t.Errorf("with a variable set: %q in %q, %v", got.Comet.Moniker, got.Comet.RootDir, err)
+	}
+}
