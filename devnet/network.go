@@ -207,6 +207,26 @@ func (n *Network) Memory(i int) (uint64, error) {
 	return p.memory()
 }
 
+// KillEnclave ends a node's enclave with SIGKILL and leaves its host running, which starts another.
+func (n *Network) KillEnclave(i int) error {
+	n.mu.Lock()
+	p := n.processes[i]
+	n.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("devnet: %s is not running", nodeName(i))
+	}
+	children, err := p.children()
+	if err != nil {
+		return err
+	}
+	for _, c := range children {
+		if err := syscall.Kill(c.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close stops all nodes and gives the ports back. The homes stay.
 func (n *Network) Close() error {
 	var g errgroup.Group

@@ -153,9 +153,23 @@ func (p proc) memory() (uint64, error) {
 			sum = kb << 10
 		}
 	}
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Pid))
+	children, err := p.children()
 	if err != nil {
 		return 0, err
+	}
+	for _, c := range children {
+		if m, err := c.memory(); err == nil { // else the child ended
+			sum += m
+		}
+	}
+	return sum, nil
+}
+
+// children are the processes that p started.
+func (p proc) children() (all []proc, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Pid))
+	if err != nil {
+		return nil, err
 	}
 	for _, t := range tasks {
 		b, err := os.ReadFile(t)
@@ -165,14 +179,12 @@ func (p proc) memory() (uint64, error) {
 		for _, child := range strings.Fields(string(b)) {
 			pid, err := strconv.Atoi(child)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
-			if m, err := (proc{Pid: pid}).memory(); err == nil { // else the child ended
-				sum += m
-			}
+			all = append(all, proc{Pid: pid})
 		}
 	}
-	return sum, nil
+	return all, nil
 }
 
 // tail is the end of a node's log, for errors.
