@@ -56,6 +56,7 @@ soak: build fuzz
 ## bench    our speed beside the limit, in one run
 bench: build
 	go run ./bench/seal
+	go run ./bench/devnet
 
 ## demo     five nodes store FILE (a file or folder; the files of this repository unless told), prove it, lose a holder, give it back
 demo: build
