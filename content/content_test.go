@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cella-network/cella/content/internal/oddtree"
+	"github.com/cella-network/cella/content/oddtree"
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cella-network/cella/content/internal/oddtree"
+	"github.com/cella-network/cella/content/oddtree"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/ipld/merkledag"

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/cella-network/cella/content"
-	"github.com/cella-network/cella/content/internal/oddtree"
+	"github.com/cella-network/cella/content/oddtree"
 	"github.com/ipfs/boxo/blockstore"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-datastore"

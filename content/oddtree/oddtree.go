@@ -1,4 +1,4 @@
-// Package oddtree writes files and directories that break careless importers, the same ones each time. It is for tests.
+// Package oddtree writes files and directories that break careless importers, the same ones each time. It is for tests and the demo.
 package oddtree
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Files is the number of regular files that Write makes.
+// Files is the number of regular files that a test's tree has.
 const Files = 500
 
 // Names are file names of at most 255 bytes; one of them isn't UTF-8.
@@ -34,9 +34,12 @@ func File(path string, seed byte, n int) error {
 	return os.WriteFile(path, Pattern(seed, n), 0o644)
 }
 
-// Write makes the directory root: files and directories of odd names, empty directories, and links that lead nowhere, outside and
-// in circles.
-func Write(root string) error {
+// Write makes the tree of Files files that the tests know.
+func Write(root string) error { return Tree(root, Files) }
+
+// Tree makes the directory root of so many regular files, at least two for each of Names: files and directories of odd names, empty
+// directories, and links that lead nowhere, outside and in circles.
+func Tree(root string, files int) error {
 	var paths []string
 	for _, name := range Names {
 		dir := name
@@ -45,7 +48,7 @@ func Write(root string) error {
 		}
 		paths = append(paths, filepath.Join(root, name), filepath.Join(root, "nested", dir, name))
 	}
-	for len(paths) < Files {
+	for len(paths) < files {
 		paths = append(paths, filepath.Join(root, "many", fmt.Sprintf("%d.txt", len(paths))))
 	}
 	for i, path := range paths {
