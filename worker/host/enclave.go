@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"unsafe"
 
 	"github.com/cella-network/cella/enclave/wire"
 )
@@ -14,6 +15,9 @@ import (
 // window is how many bulk requests are in flight: enough to keep every core of the enclave busy while frames travel, few
 // enough that their buffers stay small.
 const window = 8
+
+// page is where memory must begin to be written past the page cache.
+const page = 4096
 
 // ErrEnded says that the stream to the enclave has ended: the child died or was closed, and its keys are gone.
 var ErrEnded = errors.New("the enclave has ended")
@@ -29,11 +33,18 @@ type Enclave struct {
 
 	mu      sync.Mutex
 	next    uint64
-	pending map[uint64]chan<- wire.Frame
+	pending map[uint64]ticket
 	err     error // why the stream ended
 
-	done chan struct{}
-	once sync.Once
+	done  chan struct{}
+	quiet chan struct{} // nothing is read any more
+	once  sync.Once
+}
+
+// ticket waits for a reply, which may have memory to lie in.
+type ticket struct {
+	reply chan<- wire.Frame
+	buf   []byte
 }
 
 // newEnclave speaks over a stream; stop is called once when it has ended.
@@ -41,19 +52,24 @@ func newEnclave(stream io.ReadWriteCloser, stop func()) *Enclave {
 	e := &Enclave{
 		stream: stream, stop: stop,
 		bulk: make(chan struct{}, window), bulkTurn: make(chan struct{}, 1), pen: make(chan struct{}, 1),
-		pending: make(map[uint64]chan<- wire.Frame),
-		done:    make(chan struct{}),
+		pending: make(map[uint64]ticket),
+		done:    make(chan struct{}), quiet: make(chan struct{}),
 	}
 	go e.read()
 	return e
 }
 
-// Call sends a request and waits for its reply, whose byte fields are then the caller's own. req must not change before
+// Call sends a request and waits for its reply, whose byte fields are then the caller's own; those of a wire.Into lie in its Buf if
+// they have room there. req must not change before
 // Call returns. A refusal is a *wire.Error; after the child has ended every call fails with ErrEnded. When ctx ends
 // first the request may still take effect.
 func (e *Enclave) Call(ctx context.Context, req wire.Request, reply wire.Message) error {
 	kind := req.Kind()
-	ticket := make(chan wire.Frame, 1)
+	answered := make(chan wire.Frame, 1)
+	t := ticket{reply: answered}
+	if into, ok := reply.(wire.Into); ok {
+		t.buf = into.Buf
+	}
 	release := func() {}
 	if kind.Bulk() {
 		if err := e.enter(ctx, e.bulk); err != nil {
@@ -62,23 +78,32 @@ func (e *Enclave) Call(ctx context.Context, req wire.Request, reply wire.Message
 		// The slot is free again when the enclave has answered, not when the caller loses patience.
 		release = sync.OnceFunc(func() { <-e.bulk })
 	}
-	id, err := e.send(ctx, req, kind, ticket)
+	id, err := e.send(ctx, req, kind, t)
 	if err != nil {
 		release()
 		return err
 	}
 	select {
-	case f := <-ticket:
+	case f := <-answered:
 		release()
 		return decode(f, kind, reply)
 	case <-e.done:
+		if t.buf != nil {
+			<-e.quiet // it may be being written to
+		}
 		release()
 		return e.ended()
 	case <-ctx.Done():
-		if kind.Bulk() {
+		if t.buf != nil && !e.takeBack(id) { // the reply is on its way into the caller's memory
+			select {
+			case <-answered:
+			case <-e.quiet:
+			}
+			release()
+		} else if kind.Bulk() {
 			go func() {
 				select {
-				case <-ticket:
+				case <-answered:
 				case <-e.done:
 				}
 				release()
@@ -88,8 +113,20 @@ func (e *Enclave) Call(ctx context.Context, req wire.Request, reply wire.Message
 	}
 }
 
+// takeBack takes the memory for a reply back; false if it has been handed out.
+func (e *Enclave) takeBack(id uint64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, ok := e.pending[id]
+	if ok {
+		t.buf = nil
+		e.pending[id] = t
+	}
+	return ok
+}
+
 // send writes the request as soon as it is its turn. Once a frame is begun it is finished, whatever ctx says.
-func (e *Enclave) send(ctx context.Context, req wire.Request, kind wire.Kind, ticket chan<- wire.Frame) (uint64, error) {
+func (e *Enclave) send(ctx context.Context, req wire.Request, kind wire.Kind, t ticket) (uint64, error) {
 	e.mu.Lock()
 	e.next++
 	id := e.next
@@ -110,7 +147,7 @@ func (e *Enclave) send(ctx context.Context, req wire.Request, kind wire.Kind, ti
 	}
 	defer func() { <-e.pen }()
 	e.mu.Lock()
-	e.pending[id] = ticket
+	e.pending[id] = t
 	e.mu.Unlock()
 	if _, err := packet.WriteTo(e.stream); err != nil {
 		e.end(err)
@@ -133,23 +170,42 @@ func (e *Enclave) enter(ctx context.Context, line chan<- struct{}) error {
 
 // read hands replies to those who wait for them until the stream ends.
 func (e *Enclave) read() {
+	defer close(e.quiet)
 	r := bufio.NewReader(e.stream)
 	for {
-		f, err := wire.ReadFrame(r, nil)
+		var t ticket
+		var open bool
+		f, err := wire.ReadFrame(r, func(f wire.Frame, n int) []byte {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			t, open = e.pending[f.ID]
+			delete(e.pending, f.ID)
+			return place(t.buf, n, f.Kind.CellsAt())
+		})
+		if err == nil && !open {
+			err = fmt.Errorf("reply to request %d, which is not open", f.ID)
+		}
 		if err != nil {
 			e.end(err)
 			return
 		}
-		e.mu.Lock()
-		ticket, ok := e.pending[f.ID]
-		delete(e.pending, f.ID)
-		e.mu.Unlock()
-		if !ok {
-			e.end(fmt.Errorf("reply to request %d, which is not open", f.ID))
-			return
-		}
-		ticket <- f
+		t.reply <- f
 	}
+}
+
+// place finds room for a body in buf such that its cells begin on a page, or anywhere, or else makes some.
+func place(buf []byte, n, cellsAt int) []byte {
+	if len(buf) < n || n == 0 {
+		return make([]byte, n)
+	}
+	skip := 0
+	if cellsAt > 0 {
+		skip = -(int(uintptr(unsafe.Pointer(&buf[0]))) + cellsAt) & (page - 1)
+	}
+	if len(buf)-skip < n {
+		skip = 0
+	}
+	return buf[skip : skip+n]
 }
 
 // decode reads the reply to a request of a kind.

@@ -1,0 +1,569 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cosmossdk.io/log/v2"
+	"github.com/cometbft/cometbft/crypto/ed25519"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	cmtversion "github.com/cometbft/cometbft/proto/tendermint/version"
+	cmttypes "github.com/cometbft/cometbft/types"
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/cosmos-sdk/store/v2/rootmulti"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"google.golang.org/grpc"
+
+	"github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/api/market"
+	"github.com/cella-network/cella/api/work"
+	"github.com/cella-network/cella/client"
+	"github.com/cella-network/cella/protocol/attestation"
+	"github.com/cella-network/cella/protocol/lottery"
+	rules "github.com/cella-network/cella/protocol/market"
+	"github.com/cella-network/cella/protocol/storageproof"
+)
+
+const (
+	testChain  = "worker-test"
+	blockTime  = 25 * time.Millisecond
+	testSector = storageproof.MinSector
+)
+
+var testTerms = rules.Terms{DayBlocks: 1000, MinBlocks: 10, MaxBlocks: 1_000_000, AcceptBlocks: 2000, GraceBlocks: 10, Collateral: 0}
+
+// fakeChain makes blocks over a real multistore, signed by one validator, and executes messages by the rules of
+// protocol/. What it leaves out are coins, gas and signatures of transactions.
+type fakeChain struct {
+	t   testing.TB
+	key ed25519.PrivKey
+	set *cmttypes.ValidatorSet
+
+	slot, registration int64
+	minEndorsers       int
+	capacity           uint64
+
+	mu      sync.Mutex
+	grown   beat
+	store   *rootmulti.Store
+	stores  map[string]*storetypes.KVStoreKey
+	headers []*cmttypes.Header // headers[h-1]
+	commits []*cmttypes.Commit
+	queue   []queued
+	hold    func(sdk.Msg) bool // messages that stay in the mempool
+
+	nodes    map[attestation.Account]*attest.Node
+	intents  map[attestation.Account]*attest.Intent
+	asks     map[string]market.Ask
+	orders   map[uint64]rules.Order
+	replicas map[uint64]map[string]rules.Replica
+	reports  int
+}
+
+type queued struct {
+	msgs []sdk.Msg
+	done chan posted
+}
+
+func newFakeChain(t testing.TB) *fakeChain {
+	c := &fakeChain{t: t, key: ed25519.GenPrivKeyFromSecret([]byte("validator")), slot: 4, registration: 100_000, minEndorsers: 1 << 20, capacity: 1 << 40,
+		stores: map[string]*storetypes.KVStoreKey{}, nodes: map[attestation.Account]*attest.Node{}, intents: map[attestation.Account]*attest.Intent{},
+		asks: map[string]market.Ask{}, orders: map[uint64]rules.Order{}, replicas: map[uint64]map[string]rules.Replica{}}
+	c.set = cmttypes.NewValidatorSet([]*cmttypes.Validator{cmttypes.NewValidator(c.key.PubKey(), 10)})
+	c.store = rootmulti.NewStore(dbm.NewMemDB(), log.NewNopLogger())
+	for _, name := range []string{attestation.StoreName, storageproof.StoreName, "other"} {
+		c.stores[name] = storetypes.NewKVStoreKey(name)
+		c.store.MountStoreWithDB(c.stores[name], storetypes.StoreTypeIAVL, nil)
+	}
+	if err := c.store.LoadLatestVersion(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var stopped sync.WaitGroup
+	stopped.Go(func() {
+		for pause(ctx, blockTime) == nil {
+			c.grow()
+		}
+	})
+	t.Cleanup(func() { cancel(); stopped.Wait() })
+	return c
+}
+
+func digest(parts ...any) []byte {
+	sum := sha256.Sum256([]byte(fmt.Sprint(parts...)))
+	return sum[:]
+}
+
+// grow makes a block of what is queued and executes it.
+func (c *fakeChain) grow() {
+	c.mu.Lock()
+	defer c.grown.pulse()
+	defer c.mu.Unlock()
+	height := int64(len(c.headers) + 1)
+	app := c.store.LastCommitID().Hash
+	if height == 1 {
+		app = digest("")
+	}
+	h := &cmttypes.Header{Version: cmtversion.Consensus{Block: 11, App: 1}, ChainID: testChain, Height: height,
+		Time:           time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(height) * time.Second),
+		LastCommitHash: digest("commit", height), DataHash: digest("data", height), ValidatorsHash: c.set.Hash(), NextValidatorsHash: c.set.Hash(),
+		ConsensusHash: digest("params"), AppHash: app, LastResultsHash: digest("results"), EvidenceHash: digest("evidence"),
+		ProposerAddress: c.set.Validators[0].Address}
+	if height > 1 {
+		h.LastBlockID = c.commits[height-2].BlockID
+	}
+	id := cmttypes.BlockID{Hash: h.Hash(), PartSetHeader: cmttypes.PartSetHeader{Total: 1, Hash: digest("parts", height)}}
+	vote := &cmttypes.Vote{Type: cmtproto.PrecommitType, Height: height, BlockID: id, Timestamp: h.Time, ValidatorAddress: h.ProposerAddress}
+	sig, err := c.key.Sign(cmttypes.VoteSignBytes(testChain, vote.ToProto()))
+	if err != nil {
+		panic(err)
+	}
+	c.headers = append(c.headers, h)
+	c.commits = append(c.commits, &cmttypes.Commit{Height: height, BlockID: id, Signatures: []cmttypes.CommitSig{{
+		BlockIDFlag: cmttypes.BlockIDFlagCommit, ValidatorAddress: h.ProposerAddress, Timestamp: h.Time, Signature: sig}}})
+	c.begin(height)
+	var stay []queued
+	for _, q := range c.queue {
+		if c.hold != nil && slices.ContainsFunc(q.msgs, c.hold) {
+			stay = append(stay, q)
+			continue
+		}
+		var err error
+		for _, m := range q.msgs {
+			err = errors.Join(err, c.execute(m, height))
+		}
+		q.done <- posted{height, err}
+	}
+	c.queue = stay
+	c.kv("other").Set([]byte("height"), fmt.Append(nil, height)) // no two states are alike
+	c.store.Commit()
+}
+
+func (c *fakeChain) kv(name string) storetypes.KVStore { return c.store.GetKVStore(c.stores[name]) }
+
+func (c *fakeChain) hash(height int64) ([32]byte, bool) {
+	if height < 1 || height > int64(len(c.headers)) {
+		return [32]byte{}, false
+	}
+	return [32]byte(c.headers[height-1].Hash()), true
+}
+
+// begin draws endorsers and closes what has ended.
+func (c *fakeChain) begin(now int64) {
+	hash, _ := c.hash(now)
+	for account, in := range c.intents {
+		if in.Endorser != "" || in.Announced >= now {
+			continue
+		}
+		var able []string
+		for other, n := range c.nodes {
+			if other != account && now < n.Expires {
+				able = append(able, n.Operator)
+			}
+		}
+		slices.Sort(able)
+		if len(able) > 0 {
+			seed := lottery.BlockSeed(testChain, now, hash)
+			in.Endorser, in.Drawn = able[seed.Uniform("endorser", account[:], uint64(len(able)))], now
+			c.putIntent(account, in)
+		}
+	}
+	for id, o := range c.orders {
+		for node, r := range c.replicas[id] {
+			if !r.Proven && now >= testTerms.LapseAt(r) {
+				delete(c.replicas[id], node)
+			}
+		}
+		if !o.Closed && now >= testTerms.ExpireAt(o) {
+			o.Closed = true
+			c.orders[id] = o
+			delete(c.replicas, id)
+		}
+	}
+}
+
+func (c *fakeChain) putIntent(account attestation.Account, in *attest.Intent) {
+	r, _ := attestation.UnmarshalRegistration(in.Registration)
+	out := attestation.Intent{Registration: r.Hash(), Account: account, Announced: in.Announced, Drawn: in.Drawn, Attempt: in.Attempt}
+	if in.Endorser != "" {
+		out.Endorser, _ = client.DecodeAddress(in.Endorser)
+	}
+	c.kv(attestation.StoreName).Set(attestation.IntentKey(account), out.Marshal())
+}
+
+func (c *fakeChain) execute(m sdk.Msg, now int64) error {
+	switch m := m.(type) {
+	case *attest.MsgAnnounce:
+		return c.announce(m, now)
+	case *attest.MsgRegister:
+		return c.register(m, now)
+	case *attest.MsgSetAddrs:
+		account, _ := client.DecodeAddress(m.Operator)
+		c.nodes[account].Addrs = m.Addrs
+		return nil
+	case *work.MsgReport:
+		return c.report(m, now)
+	case *market.MsgSetAsk:
+		c.asks[m.Operator] = market.Ask{Operator: m.Operator, Price: m.Price, MaxSize: m.MaxSize}
+		return nil
+	case *market.MsgAccept:
+		ask := c.asks[m.Operator]
+		r, _, err := testTerms.Accept(c.orders[m.Order], slices.Collect(maps.Values(c.replicas[m.Order])), rules.Ask{Node: m.Operator, Price: ask.Price, MaxSize: ask.MaxSize}, now)
+		if err != nil {
+			return &client.Error{Kind: client.KindRefused, What: "accept", Cause: err}
+		}
+		if c.replicas[m.Order] == nil {
+			c.replicas[m.Order] = map[string]rules.Replica{}
+		}
+		c.replicas[m.Order][m.Operator] = r
+		return nil
+	}
+	return fmt.Errorf("unknown message %T", m)
+}
+
+func (c *fakeChain) judge(operator string, raw, sigM []byte, now int64) (attestation.Registration, attestation.Claims, error) {
+	r, err := attestation.UnmarshalRegistration(raw)
+	if err != nil {
+		return r, attestation.Claims{}, err
+	}
+	account, err := client.DecodeAddress(operator)
+	if err != nil || account != r.Account {
+		return r, attestation.Claims{}, fmt.Errorf("another account's registration: %w", err)
+	}
+	if hash, ok := c.hash(r.Trust.Height); !ok || hash != r.Trust.Hash || now-r.Trust.Height > 100 {
+		return r, attestation.Claims{}, errors.New("trust root is not a recent block")
+	}
+	if err := (attestation.Quadruple{R: r, SigM: [64]byte(sigM)}).VerifySelf(); err != nil {
+		return r, attestation.Claims{}, err
+	}
+	claims, err := attestation.Verify(r.Evidence, 0)
+	if err != nil {
+		return r, claims, err
+	}
+	return r, claims, attestation.CheckRegistration(r, claims, testChain)
+}
+
+func (c *fakeChain) announce(m *attest.MsgAnnounce, now int64) error {
+	r, claims, err := c.judge(m.Operator, m.Registration, m.SigM, now)
+	if err != nil {
+		return err
+	}
+	others := 0
+	for account, n := range c.nodes {
+		if account != r.Account && now < n.Expires {
+			others++
+		}
+	}
+	if others < c.minEndorsers {
+		c.admit(r, claims, m.Operator, "", m.Addrs, now)
+		return nil
+	}
+	c.intents[r.Account] = &attest.Intent{Operator: m.Operator, Registration: m.Registration, SigM: m.SigM, Addrs: m.Addrs, Announced: now}
+	c.putIntent(r.Account, c.intents[r.Account])
+	return nil
+}
+
+func (c *fakeChain) register(m *attest.MsgRegister, now int64) error {
+	r, claims, err := c.judge(m.Operator, m.Registration, m.SigM, now)
+	if err != nil {
+		return err
+	}
+	in := c.intents[r.Account]
+	if in == nil || in.Endorser != m.Endorser {
+		return errors.New("no such endorser was drawn")
+	}
+	endorser, err := client.DecodeAddress(m.Endorser)
+	if err != nil {
+		return err
+	}
+	q := attestation.Quadruple{R: r, SigM: [64]byte(m.SigM), Endorser: endorser, SigV: [64]byte(m.SigV), SigMV: [64]byte(m.SigMv)}
+	if err := q.VerifyEndorsed([32]byte(c.nodes[endorser].SignKey)); err != nil {
+		return err
+	}
+	delete(c.intents, r.Account)
+	c.kv(attestation.StoreName).Delete(attestation.IntentKey(r.Account))
+	c.admit(r, claims, m.Operator, m.Endorser, in.Addrs, now)
+	return nil
+}
+
+func (c *fakeChain) admit(r attestation.Registration, claims attestation.Claims, operator, endorser string, addrs []string, now int64) {
+	n := attestation.Node{Account: r.Account, SignKey: r.SignKey, KEMKey: r.KEMKey, Platform: claims.Platform, Tier: attestation.TierHigh,
+		Measurement: claims.Measurement, PlatformID: claims.PlatformID, Joined: now, Expires: now + c.registration}
+	c.kv(attestation.StoreName).Set(attestation.NodeKey(r.Account), n.Marshal())
+	c.nodes[r.Account] = &attest.Node{Operator: operator, SignKey: r.SignKey[:], Joined: now, Expires: n.Expires, Active: true, Addrs: addrs, Endorser: endorser}
+}
+
+func (c *fakeChain) standing(account [20]byte) *storageproof.Standing {
+	p := c.kv(storageproof.StoreName).Get(storageproof.StandingKey(account))
+	if p == nil {
+		return nil
+	}
+	st, err := storageproof.UnmarshalStanding(p)
+	if err != nil {
+		panic(err)
+	}
+	return &st
+}
+
+func (c *fakeChain) report(m *work.MsgReport, now int64) error {
+	r, err := storageproof.UnmarshalReport(m.Report)
+	if err != nil {
+		return err
+	}
+	n := c.nodes[r.Account]
+	if n == nil || now >= n.Expires {
+		return errors.New("not registered")
+	}
+	_, next, err := storageproof.Accept(storageproof.Rules{ChainID: testChain, Account: r.Account, SignKey: [32]byte(n.SignKey), SlotBlocks: c.slot, Now: now,
+		MaxAge: 50, Cap: c.capacity, BlockHash: c.hash}, c.standing(r.Account), m.Report, m.Signature)
+	if err != nil {
+		return &client.Error{Kind: client.KindRefused, What: "report", Cause: err}
+	}
+	c.kv(storageproof.StoreName).Set(storageproof.StandingKey(r.Account), next.Marshal())
+	c.reports++
+	for _, id := range r.Dropped {
+		delete(c.replicas[id], n.Operator)
+	}
+	for _, ref := range r.Added {
+		if rep, ok := c.replicas[ref.ID][n.Operator]; ok {
+			if rep, err := testTerms.Prove(c.orders[ref.ID], rep, ref.Root, ref.Size, next.Proven, now); err == nil {
+				c.replicas[ref.ID][n.Operator] = rep
+			}
+		}
+	}
+	return nil
+}
+
+// place puts an order on chain.
+func (c *fakeChain) place(root []byte, size uint64, replicas uint32, addrs []string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := uint64(len(c.orders) + 1)
+	o, _, err := testTerms.Place(id, "owner", root, size, 100_000, replicas, 1000, addrs, int64(len(c.headers)))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.orders[id] = o
+	return id
+}
+
+// end closes an order early.
+func (c *fakeChain) end(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.orders[id]
+	o.Closed = true
+	c.orders[id] = o
+	delete(c.replicas, id)
+}
+
+// look runs f on the chain's state.
+func look[T any](c *fakeChain, f func() T) T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f()
+}
+
+// eventually waits, block by block, until f holds.
+func (c *fakeChain) eventually(what string, f func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(60 * time.Second); ; {
+		grown := c.grown.next()
+		if look(c, f) {
+			return
+		}
+		select {
+		case <-grown:
+		case <-time.After(time.Until(end)):
+			c.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// The fake as a worker's Chain.
+
+func (c *fakeChain) Latest(context.Context) (int64, error) {
+	return look(c, func() int64 { return int64(len(c.headers)) }), nil
+}
+
+func (c *fakeChain) Wait(ctx context.Context, height int64) error {
+	for {
+		grown := c.grown.next()
+		if now, _ := c.Latest(ctx); now >= height {
+			return nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *fakeChain) Block(_ context.Context, height int64) (client.Block, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if height < 1 || height > int64(len(c.headers)) {
+		return client.Block{}, fmt.Errorf("no block %d", height)
+	}
+	h := c.headers[height-1]
+	b := client.Block{Height: height, Time: h.Time, Hash: [32]byte(h.Hash())}
+	b.Header, _ = h.ToProto().Marshal()
+	b.Commit, _ = c.commits[height-1].ToProto().Marshal()
+	set, _ := c.set.ToProto()
+	b.Validators, _ = set.Marshal()
+	b.NextValidators = b.Validators
+	return b, nil
+}
+
+func (c *fakeChain) Headers(_ context.Context, from, to int64) (out [][]byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.headers[from-1 : to] {
+		p, _ := h.ToProto().Marshal()
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (c *fakeChain) Value(_ context.Context, store string, key []byte, height int64) (client.Proof, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if height == 0 {
+		height = int64(len(c.headers))
+	}
+	r, err := c.store.Query(&storetypes.RequestQuery{Path: "/" + store + "/key", Data: key, Height: height, Prove: true})
+	if err != nil {
+		return client.Proof{}, err
+	}
+	return client.Proof{Height: height, Value: r.Value, Store: r.ProofOps.Ops[0].Data, Root: r.ProofOps.Ops[1].Data}, nil
+}
+
+// Post is the fake as a worker's Poster.
+func (c *fakeChain) Post(ctx context.Context, msgs ...sdk.Msg) (client.Result, error) {
+	q := queued{msgs: msgs, done: make(chan posted, 1)}
+	c.mu.Lock()
+	c.queue = append(c.queue, q)
+	c.mu.Unlock()
+	select {
+	case p := <-q.done:
+		return client.Result{Height: p.height}, p.err
+	case <-ctx.Done():
+		return client.Result{}, ctx.Err()
+	}
+}
+
+// The fake's queries.
+
+func (c *fakeChain) queries() Queries {
+	return Queries{Attest: attestQueries{c: c}, Work: workQueries{c: c}, Market: marketQueries{c: c}}
+}
+
+type attestQueries struct {
+	attest.QueryClient
+	c *fakeChain
+}
+
+func (q attestQueries) Params(context.Context, *attest.QueryParamsRequest, ...grpc.CallOption) (*attest.QueryParamsResponse, error) {
+	return &attest.QueryParamsResponse{Params: attest.Params{Devnet: true, TrustBlocks: 100, CapLow: q.c.capacity, CapHigh: q.c.capacity}}, nil
+}
+
+func (q attestQueries) Node(_ context.Context, r *attest.QueryNodeRequest, _ ...grpc.CallOption) (*attest.QueryNodeResponse, error) {
+	account, err := client.DecodeAddress(r.Operator)
+	if err != nil {
+		return nil, err
+	}
+	n := look(q.c, func() *attest.Node { return q.c.nodes[account] })
+	if n == nil {
+		return nil, errors.New("not found")
+	}
+	return &attest.QueryNodeResponse{Node: *n}, nil
+}
+
+func (q attestQueries) Nodes(context.Context, *attest.QueryNodesRequest, ...grpc.CallOption) (*attest.QueryNodesResponse, error) {
+	return &attest.QueryNodesResponse{}, nil
+}
+
+func (q attestQueries) Intent(_ context.Context, r *attest.QueryIntentRequest, _ ...grpc.CallOption) (*attest.QueryIntentResponse, error) {
+	account, err := client.DecodeAddress(r.Operator)
+	if err != nil {
+		return nil, err
+	}
+	in := look(q.c, func() *attest.Intent { return q.c.intents[account] })
+	if in == nil {
+		return nil, errors.New("not found")
+	}
+	return &attest.QueryIntentResponse{Intent: *in}, nil
+}
+
+type workQueries struct {
+	work.QueryClient
+	c *fakeChain
+}
+
+func (q workQueries) Params(context.Context, *work.QueryParamsRequest, ...grpc.CallOption) (*work.QueryParamsResponse, error) {
+	return &work.QueryParamsResponse{Params: work.Params{SlotBlocks: q.c.slot, MaxAgeBlocks: 50, SectorSize: testSector}}, nil
+}
+
+type marketQueries struct {
+	market.QueryClient
+	c *fakeChain
+}
+
+func (q marketQueries) Params(context.Context, *market.QueryParamsRequest, ...grpc.CallOption) (*market.QueryParamsResponse, error) {
+	return &market.QueryParamsResponse{Params: market.Params{AcceptBlocks: testTerms.AcceptBlocks}}, nil
+}
+
+func (q marketQueries) Asks(context.Context, *market.QueryAsksRequest, ...grpc.CallOption) (*market.QueryAsksResponse, error) {
+	return &market.QueryAsksResponse{Asks: look(q.c, func() []market.Ask { return slices.Collect(maps.Values(q.c.asks)) })}, nil
+}
+
+func shownOrder(o rules.Order) market.Order {
+	return market.Order{Id: o.ID, Owner: o.Owner, Root: o.Root, Size_: o.Size, Replicas: o.Replicas, Price: o.Price, Start: o.Start, End: o.End, Addrs: o.Addrs, Closed: o.Closed}
+}
+
+func shownReplica(r rules.Replica) market.Replica {
+	return market.Replica{Order: r.Order, Operator: r.Node, Price: r.Price, Accepted: r.Accepted, Proven: r.Proven, Since: r.Since}
+}
+
+func (q marketQueries) Order(_ context.Context, r *market.QueryOrderRequest, _ ...grpc.CallOption) (*market.QueryOrderResponse, error) {
+	return look(q.c, func() *market.QueryOrderResponse {
+		out := &market.QueryOrderResponse{Order: shownOrder(q.c.orders[r.Id])}
+		for _, rep := range q.c.replicas[r.Id] {
+			out.Replicas = append(out.Replicas, shownReplica(rep))
+		}
+		return out
+	}), nil
+}
+
+func (q marketQueries) Orders(_ context.Context, r *market.QueryOrdersRequest, _ ...grpc.CallOption) (*market.QueryOrdersResponse, error) {
+	return look(q.c, func() *market.QueryOrdersResponse {
+		out := &market.QueryOrdersResponse{}
+		for _, id := range slices.Sorted(maps.Keys(q.c.orders)) {
+			if o := q.c.orders[id]; !o.Closed && len(q.c.replicas[id]) < int(o.Replicas) {
+				out.Orders = append(out.Orders, shownOrder(o))
+			}
+		}
+		return out
+	}), nil
+}
+
+func (q marketQueries) Replicas(_ context.Context, r *market.QueryReplicasRequest, _ ...grpc.CallOption) (*market.QueryReplicasResponse, error) {
+	return look(q.c, func() *market.QueryReplicasResponse {
+		out := &market.QueryReplicasResponse{}
+		for _, held := range q.c.replicas {
+			if rep, ok := held[r.Operator]; ok {
+				out.Replicas = append(out.Replicas, shownReplica(rep))
+			}
+		}
+		return out
+	}), nil
+}

@@ -1,0 +1,20 @@
+// Package worker is the untrusted host of a storage node: the loops that keep one enclave following the chain, registered, full of
+// random cells, busy with orders, and reported. It holds no secret and decides nothing that a check on chain or in the
+// enclave does not decide again; what it can lose by a fault of its own is standing, never data that others rely on elsewhere.
+//
+// One run of the enclave is a session. Its loops, each in a file of its own:
+//
+//	state        loop       what happens                                        ends with
+//	following    follow     headers are fed to the enclave's light client       the session
+//	restoring    restore    table, orders and directories go back to the vault  matched with the proven standing
+//	joining      join       announce, exchange with the endorser, register      a registration; renewed before its end
+//	working      report     each height's draw; once a slot sync, sign, save,   the session
+//	                        post, and prove the acceptance to the enclave
+//	             fill       free sectors up to the quota less a spare
+//	             market     the ask, acceptances, drops
+//	             order      fetch, seal, complete; one each order taken         held, or given up
+//	             compact    live blocks leave sectors that are mostly dead
+//
+// When the enclave dies, or the chain's standing is not the one that was restored, the session ends and another begins with backoff:
+// new keys, and joining again.
+package worker

@@ -1,0 +1,207 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	cmttypes "github.com/cometbft/cometbft/types"
+
+	"github.com/cella-network/cella/enclave/wire"
+)
+
+const (
+	batch    = 256 // headers a request: a quarter of a megabyte
+	hiccough = time.Second
+	patience = 5 // failures in a row before the operator is told
+)
+
+// heads are the headers that the enclave trusts, as far as the host needs them: hashes for draws, and the height.
+type heads struct {
+	mu     sync.Mutex
+	height int64
+	hashes map[int64][32]byte
+	moved  beat
+}
+
+func (h *heads) set(height int64, hash [32]byte) {
+	h.mu.Lock()
+	if h.hashes == nil {
+		h.hashes = map[int64][32]byte{}
+	}
+	h.hashes[height] = hash
+	h.height = max(h.height, height)
+	h.mu.Unlock()
+	h.moved.pulse()
+}
+
+// latest is the trusted head; the state that can be proven to the enclave is that of the height before.
+func (h *heads) latest() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.height
+}
+
+func (h *heads) hash(height int64) ([32]byte, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hash, ok := h.hashes[height]
+	return hash, ok
+}
+
+// oldest is the lowest height whose hash is known.
+func (h *heads) oldest() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	low := h.height
+	for at := range h.hashes {
+		low = min(low, at)
+	}
+	return low
+}
+
+// forget drops the hashes below a height.
+func (h *heads) forget(below int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for at := range h.hashes {
+		if at < below {
+			delete(h.hashes, at)
+		}
+	}
+}
+
+// wait returns the head once it has reached a height.
+func (h *heads) wait(ctx context.Context, height int64) (int64, error) {
+	for {
+		moved := h.moved.next()
+		if now := h.latest(); now >= height {
+			return now, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// follow feeds the enclave each new block.
+func (s *session) follow(ctx context.Context) error {
+	for failures := 0; ; {
+		err := s.Chain.Wait(ctx, s.heads.latest()+1)
+		if err == nil {
+			err = s.advance(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		var refusal *wire.Error
+		if errors.As(err, &refusal) {
+			return fmt.Errorf("the enclave refused block %d: %w", s.heads.latest()+1, err)
+		}
+		if err == nil {
+			failures = 0
+		} else {
+			if failures++; failures == patience { // a node that catches up is short of a block now and then
+				s.Log.Warn("cannot follow the chain; trying again", told(err)...)
+			}
+			if pause(ctx, hiccough) != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// advance moves the enclave's head to the newest block, over as many headers as fit one request.
+func (s *session) advance(ctx context.Context) error {
+	latest, err := s.Chain.Latest(ctx)
+	if err != nil {
+		return err
+	}
+	from := s.heads.latest() + 1
+	err = s.feed(ctx, from, min(latest, from+batch-1))
+	var refusal *wire.Error
+	if errors.As(err, &refusal) && latest > from {
+		return s.feed(ctx, from, from) // over many blocks the validator set may have changed too far for one step
+	}
+	return err
+}
+
+func (s *session) feed(ctx context.Context, from, to int64) error {
+	headers, err := s.Chain.Headers(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	last, err := s.Chain.Block(ctx, to)
+	if err != nil {
+		return err
+	}
+	var reply wire.FollowReply
+	if err := s.call(&wire.Follow{Headers: headers, Commit: last.Commit, Validators: last.Validators, NextValidators: last.NextValidators}, &reply); err != nil {
+		return err
+	}
+	for i, raw := range headers {
+		hash, err := headerHash(raw)
+		if err != nil {
+			return err
+		}
+		s.heads.set(from+int64(i), hash)
+	}
+	s.Metrics.head.Set(float64(reply.Height))
+	return nil
+}
+
+// recall teaches the enclave the hashes of older blocks down to a height, for the draws it still owes.
+func (s *session) recall(ctx context.Context, oldest, down int64) error {
+	for oldest > down {
+		from := max(down, oldest-batch)
+		headers, err := s.Chain.Headers(ctx, from, oldest-1)
+		if err != nil {
+			return err
+		}
+		newest := make([][]byte, len(headers))
+		for i, raw := range headers {
+			hash, err := headerHash(raw)
+			if err != nil {
+				return err
+			}
+			s.heads.set(from+int64(i), hash)
+			newest[len(headers)-1-i] = raw
+		}
+		var reply wire.HistoryReply
+		if err := s.call(&wire.History{Headers: newest}, &reply); err != nil {
+			return err
+		}
+		oldest = from
+	}
+	return nil
+}
+
+func headerHash(raw []byte) ([32]byte, error) {
+	var p cmtproto.Header
+	if err := p.Unmarshal(raw); err != nil {
+		return [32]byte{}, fmt.Errorf("header: %w", err)
+	}
+	h, err := cmttypes.HeaderFromProto(&p)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("header: %w", err)
+	}
+	hash := h.Hash()
+	if len(hash) != 32 {
+		return [32]byte{}, fmt.Errorf("header %d has no hash", h.Height)
+	}
+	return [32]byte(hash), nil
+}
+
+// prove fetches a value as the enclave can check it: after a block whose successor it trusts.
+func (s *session) prove(ctx context.Context, store string, key []byte, height int64) (wire.Proof, error) {
+	p, err := s.Chain.Value(ctx, store, key, height)
+	if err != nil {
+		return wire.Proof{}, err
+	}
+	return wire.Proof(p), nil
+}

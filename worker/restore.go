@@ -1,0 +1,193 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/storageproof"
+	"github.com/cella-network/cella/worker/disk"
+)
+
+// part is how much of a directory one request carries.
+const part = 1 << 20
+
+// accepted is the last report that the chain accepted, as the enclave knows it too.
+type accepted struct {
+	known  bool // false before the account's first report
+	id     [32]byte
+	report storageproof.Report
+	rows   []disk.Row
+	table  *storageproof.Table
+	orders []storageproof.OrderRef
+}
+
+// standing proves the account's standing after the last block whose successor the enclave trusts; nil before the first report.
+func (s *session) standing(ctx context.Context) (wire.Proof, *storageproof.Standing, error) {
+	p, err := s.prove(ctx, storageproof.StoreName, storageproof.StandingKey(s.Account), s.heads.latest()-1)
+	if err != nil || len(p.Value) == 0 {
+		return p, nil, err
+	}
+	st, err := storageproof.UnmarshalStanding(p.Value)
+	return p, &st, err
+}
+
+// restore brings the vault back to the last accepted report. Nothing on the disk is changed: until the new keys are registered, a report
+// of the session before may still be accepted, and then its generation is the one to restore.
+func (s *session) restore(ctx context.Context) error {
+	if _, err := s.heads.wait(ctx, s.heads.latest()+1); err != nil {
+		return err
+	}
+	oldest := s.heads.oldest()
+	proof, st, err := s.standing(ctx)
+	if err != nil {
+		return err
+	}
+	if st == nil {
+		if err := s.call(&wire.RestoreBegin{Standing: proof}, &wire.Empty{}); err != nil {
+			return err
+		}
+		return s.call(&wire.RestoreEnd{}, &wire.RestoreEndReply{})
+	}
+	g, err := s.disk.Load(st.Report)
+	if err != nil {
+		return fmt.Errorf("report %d, the last that the chain accepted: %w; bring this account's disk folder back to %s", st.Counter, err, s.Dir)
+	}
+	if s.base, err = rebuild(g, st.Report); err != nil {
+		return err
+	}
+	if err := s.recall(ctx, oldest, st.Height+1); err != nil {
+		return fmt.Errorf("older headers: %w", err)
+	}
+	return s.restoreTable(proof, g)
+}
+
+// rebuild makes a generation the base.
+func rebuild(g disk.Generation, id [32]byte) (accepted, error) {
+	a := accepted{known: true, id: id, rows: g.Rows, orders: g.Orders}
+	var err error
+	if a.report, err = storageproof.UnmarshalReport(g.Report); err != nil {
+		return accepted{}, err
+	}
+	a.table, err = tableOf(g.Rows)
+	return a, err
+}
+
+func tableOf(rows []disk.Row) (*storageproof.Table, error) {
+	entries := make([]storageproof.Entry, len(rows))
+	for i, r := range rows {
+		entries[i] = r.Entry
+	}
+	return storageproof.NewTable(entries)
+}
+
+func (s *session) restoreTable(proof wire.Proof, g disk.Generation) error {
+	begin := &wire.RestoreBegin{Standing: proof}
+	for _, r := range g.Rows {
+		begin.Entries = r.Append(begin.Entries)
+	}
+	for _, o := range g.Orders {
+		begin.Orders = append(begin.Orders, wire.Order{ID: o.ID, Root: o.Root, Size: o.Size})
+	}
+	if err := s.call(begin, &wire.Empty{}); err != nil {
+		return err
+	}
+	for _, r := range g.Rows {
+		if err := s.restoreSector(r); err != nil {
+			return err
+		}
+	}
+	var end wire.RestoreEndReply
+	if err := s.call(&wire.RestoreEnd{}, &end); err != nil {
+		return err
+	}
+	lost := map[uint64]bool{}
+	for _, id := range end.LostOrders {
+		lost[id] = true
+	}
+	for _, o := range g.Orders {
+		if !lost[o.ID] {
+			s.held.restore(o, s.under(o.Root))
+		}
+	}
+	for _, id := range end.LostSectors {
+		s.Log.Error("sector lost: it does not match the accepted table", "sector", id, "hint", "check the disk; its draws fail until the next report leaves it out")
+		s.disk.Hold(id) // out of use until no accepted table names it
+	}
+	s.Log.Info("vault restored", "report", s.base.report.Counter, "sectors", len(g.Rows)-len(end.LostSectors), "lost_sectors", len(end.LostSectors),
+		"orders", len(g.Orders)-len(end.LostOrders), "lost_orders", len(end.LostOrders))
+	return nil
+}
+
+// restoreSector brings one sector back. One that can't be read is left out, and the enclave then counts it as lost.
+func (s *session) restoreSector(r disk.Row) error {
+	e := r.Entry
+	if e.Kind == storageproof.KindFree {
+		if err := s.disk.Adopt(e); err != nil {
+			// The vault takes free sectors as they are; this one's draws will fail, so it must leave the table.
+			s.Log.Error("free sector lost", "sector", e.ID, "err", err)
+			s.disk.Hold(e.ID)
+			s.space.add(e.ID, e.Kind)
+			s.space.doom(e.ID)
+			return nil
+		}
+		s.space.add(e.ID, e.Kind)
+		return nil
+	}
+	header, records, err := s.disk.Directory(e)
+	if err != nil {
+		s.Log.Error("data sector lost", "sector", e.ID, "err", err)
+		return nil
+	}
+	for first := true; first || len(records) > 0; first = false {
+		n := min(len(records), part)
+		m := &wire.RestoreSector{Sector: e.ID, Directory: records[:n], Last: n == len(records)}
+		if first {
+			m.Header, m.TagRoot = header, r.Tags
+		}
+		var reply wire.RestoreSectorReply
+		if err := s.call(m, &reply); err != nil {
+			var refusal *wire.Error
+			if errors.As(err, &refusal) && refusal.Code != wire.CodeInternal {
+				s.Log.Error("data sector refused", "sector", e.ID, "err", err)
+				return nil
+			}
+			return err
+		}
+		if records = records[n:]; m.Last && !reply.Matched {
+			return nil // named among the lost ones at the end
+		}
+	}
+	if err := s.disk.Adopt(e); err != nil {
+		return err
+	}
+	s.space.add(e.ID, e.Kind)
+	return nil
+}
+
+// confirmStanding makes sure, once the new keys are registered, that no report of the session before came in meanwhile. From then on none can,
+// and files that the restored table does not name may go.
+func (s *session) confirmStanding(ctx context.Context) error {
+	if _, err := s.heads.wait(ctx, s.joined.since()+1); err != nil {
+		return err
+	}
+	_, st, err := s.standing(ctx)
+	if err != nil {
+		return err
+	}
+	if (st != nil) != s.base.known || st != nil && st.Report != s.base.id {
+		return errStale
+	}
+	if s.base.known {
+		if err := s.disk.Keep(s.base.id); err != nil {
+			return err
+		}
+	}
+	n, err := s.disk.Prune()
+	if n > 0 {
+		s.Log.Info("removed files that no accepted report names", "sectors", n)
+	}
+	s.changed.pulse()
+	return err
+}
