@@ -1,0 +1,171 @@
+package market
+
+import (
+	"context"
+	"fmt"
+
+	"cosmossdk.io/collections"
+	"cosmossdk.io/core/address"
+
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	api "github.com/cella-network/cella/api/market"
+	"github.com/cella-network/cella/protocol/market"
+)
+
+// DefaultGenesis is an empty market whose days have 14400 blocks of six seconds.
+func DefaultGenesis() *api.GenesisState {
+	return &api.GenesisState{Params: api.Params{DayBlocks: 14400, MinBlocks: 14400, MaxBlocks: 14400 * 730,
+		AcceptBlocks: 14400, GraceBlocks: 1200, Collateral: 10}}
+}
+
+// ValidateGenesis refuses a state that the module could not have written.
+func ValidateGenesis(g *api.GenesisState, addresses address.Codec) error {
+	if err := termsOf(g.Params).Validate(); err != nil {
+		return err
+	}
+	asks := map[string]bool{}
+	for _, a := range g.Asks {
+		if _, err := addresses.StringToBytes(a.Operator); err != nil || asks[a.Operator] {
+			return fmt.Errorf("ask of %q: bad or doubled operator", a.Operator)
+		}
+		asks[a.Operator] = true
+		if err := (market.Ask{Price: a.Price, MaxSize: a.MaxSize}).Validate(); err != nil {
+			return err
+		}
+	}
+	orders := map[uint64]api.Order{}
+	for _, o := range g.Orders {
+		if _, err := addresses.StringToBytes(o.Owner); err != nil {
+			return fmt.Errorf("order %d: owner %q: %w", o.Id, o.Owner, err)
+		}
+		if _, ok := orders[o.Id]; ok || o.Id == 0 || o.Id > g.LastOrder {
+			return fmt.Errorf("order %d: doubled, or not within 1 to %d", o.Id, g.LastOrder)
+		}
+		orders[o.Id] = o
+	}
+	type place struct {
+		order    uint64
+		operator string
+	}
+	held, replicas := map[uint64]uint32{}, map[place]bool{}
+	for _, r := range g.Replicas {
+		if _, err := addresses.StringToBytes(r.Operator); err != nil {
+			return fmt.Errorf("replica of order %d: operator %q: %w", r.Order, r.Operator, err)
+		}
+		o, ok := orders[r.Order]
+		if !ok || o.Closed || replicas[place{r.Order, r.Operator}] {
+			return fmt.Errorf("replica of order %d by %s: doubled, or the order is closed or unknown", r.Order, r.Operator)
+		}
+		replicas[place{r.Order, r.Operator}] = true
+		if held[r.Order]++; held[r.Order] > o.Replicas {
+			return fmt.Errorf("order %d has more than %d replicas", r.Order, o.Replicas)
+		}
+	}
+	for _, c := range g.Cursors {
+		if _, err := addresses.StringToBytes(c.Operator); err != nil {
+			return fmt.Errorf("cursor of %q: %w", c.Operator, err)
+		}
+	}
+	return nil
+}
+
+// InitGenesis stores a validated state and rebuilds its indexes and queues.
+func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
+	if err := ValidateGenesis(g, k.addresses); err != nil {
+		return err
+	}
+	if err := k.params.Set(ctx, g.Params); err != nil {
+		return err
+	}
+	if err := k.lastOrder.Set(ctx, g.LastOrder); err != nil {
+		return err
+	}
+	t := termsOf(g.Params)
+	for _, a := range g.Asks {
+		operator, err := k.account(a.Operator)
+		if err != nil {
+			return err
+		}
+		if err := k.asks.Set(ctx, operator, a); err != nil {
+			return err
+		}
+	}
+	held := map[uint64]uint32{}
+	for _, r := range g.Replicas {
+		held[r.Order]++
+		operator, err := k.account(r.Operator)
+		if err != nil {
+			return err
+		}
+		if err := k.setReplica(ctx, operator, replicaOf(r)); err != nil {
+			return err
+		}
+		if err := k.indexReplica(ctx, t, operator, replicaOf(r)); err != nil {
+			return err
+		}
+	}
+	for _, o := range g.Orders {
+		if err := k.addrs.Set(ctx, o.Id, api.Order{Addrs: o.Addrs}); err != nil {
+			return err
+		}
+		if err := k.setOrder(ctx, orderOf(o)); err != nil {
+			return err
+		}
+		if err := k.index(ctx, t, orderOf(o)); err != nil {
+			return err
+		}
+		if !o.Closed && held[o.Id] < o.Replicas {
+			if err := k.open.Set(ctx, o.Id); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range g.Cursors {
+		operator, err := k.account(c.Operator)
+		if err != nil {
+			return err
+		}
+		if err := k.cursors.Set(ctx, operator, c.Order); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ExportGenesis returns the whole state.
+func (k *Keeper) ExportGenesis(ctx context.Context) (*api.GenesisState, error) {
+	g := new(api.GenesisState)
+	var err error
+	if g.Params, err = k.params.Get(ctx); err != nil {
+		return nil, err
+	}
+	if g.LastOrder, err = k.lastOrder.Get(ctx); err != nil {
+		return nil, err
+	}
+	if err := k.asks.Walk(ctx, nil, func(_ sdk.AccAddress, a api.Ask) (bool, error) {
+		g.Asks = append(g.Asks, a)
+		return false, nil
+	}); err != nil {
+		return nil, err
+	}
+	if err := k.orders.Walk(ctx, nil, func(id uint64, _ api.Order) (bool, error) {
+		o, err := queryServer{k}.shown(ctx, id)
+		g.Orders = append(g.Orders, o)
+		return false, err
+	}); err != nil {
+		return nil, err
+	}
+	if err := k.replicas.Walk(ctx, nil, func(_ collections.Pair[uint64, sdk.AccAddress], r api.Replica) (bool, error) {
+		g.Replicas = append(g.Replicas, r)
+		return false, nil
+	}); err != nil {
+		return nil, err
+	}
+	err = k.cursors.Walk(ctx, nil, func(operator sdk.AccAddress, order uint64) (bool, error) {
+		text, err := k.addresses.BytesToString(operator)
+		g.Cursors = append(g.Cursors, api.Cursor{Operator: text, Order: order})
+		return false, err
+	})
+	return g, err
+}

@@ -1,0 +1,226 @@
+package market
+
+import (
+	"context"
+	"errors"
+
+	"cosmossdk.io/collections"
+
+	api "github.com/cella-network/cella/api/market"
+	"github.com/cella-network/cella/protocol/market"
+)
+
+// msgServer answers the module's messages; each handler loads, asks protocol/market and stores.
+type msgServer struct{ *Keeper }
+
+var _ api.MsgServer = msgServer{}
+
+func (k msgServer) SetAsk(ctx context.Context, msg *api.MsgSetAsk) (*api.MsgSetAskResponse, error) {
+	operator, err := k.account(msg.Operator)
+	if err != nil {
+		return nil, err
+	}
+	if msg.Price == 0 {
+		return &api.MsgSetAskResponse{}, k.asks.Remove(ctx, operator)
+	}
+	if err := (market.Ask{Node: msg.Operator, Price: msg.Price, MaxSize: msg.MaxSize}).Validate(); err != nil {
+		return nil, refused(err)
+	}
+	return &api.MsgSetAskResponse{}, k.asks.Set(ctx, operator, api.Ask{Operator: msg.Operator, Price: msg.Price, MaxSize: msg.MaxSize})
+}
+
+func (k msgServer) PlaceOrder(ctx context.Context, msg *api.MsgPlaceOrder) (*api.MsgPlaceOrderResponse, error) {
+	owner, err := k.account(msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if k.bank.BlockedAddr(owner) {
+		return nil, ErrRefused.Wrapf("%s can't take a refund", msg.Owner)
+	}
+	t, now, err := k.terms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last, err := k.lastOrder.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o, moved, err := t.Place(last+1, msg.Owner, msg.Root, msg.Size_, msg.Blocks, msg.Replicas, msg.Price, msg.Addrs, now)
+	if err != nil {
+		return nil, refused(err)
+	}
+	if err := k.execute(ctx, o, moved); err != nil {
+		return nil, err
+	}
+	if err := k.lastOrder.Set(ctx, o.ID); err != nil {
+		return nil, err
+	}
+	if err := k.addrs.Set(ctx, o.ID, api.Order{Addrs: o.Addrs}); err != nil {
+		return nil, err
+	}
+	if err := k.setOrder(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := k.index(ctx, t, o); err != nil {
+		return nil, err
+	}
+	if err := k.open.Set(ctx, o.ID); err != nil {
+		return nil, err
+	}
+	return &api.MsgPlaceOrderResponse{Id: o.ID, Escrow: o.Escrow},
+		k.emit(ctx, &api.EventOrderPlaced{Order: o.ID, Owner: o.Owner, Escrow: o.Escrow})
+}
+
+func (k msgServer) Accept(ctx context.Context, msg *api.MsgAccept) (*api.MsgAcceptResponse, error) {
+	operator, err := k.account(msg.Operator)
+	if err != nil {
+		return nil, err
+	}
+	active, err := k.registry.IsActive(ctx, operator)
+	if err != nil {
+		return nil, err
+	}
+	if !active {
+		return nil, ErrRefused.Wrapf("%s has no registered enclave", msg.Operator)
+	}
+	if k.bank.BlockedAddr(operator) {
+		return nil, ErrRefused.Wrapf("%s can't be paid", msg.Operator)
+	}
+	ask, err := k.asks.Get(ctx, operator)
+	if errors.Is(err, collections.ErrNotFound) {
+		return nil, ErrRefused.Wrapf("%s offers nothing", msg.Operator)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, now, err := k.terms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o, err := k.order(ctx, msg.Order)
+	if err != nil {
+		return nil, err
+	}
+	held, _, err := k.heldOf(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	r, moved, err := t.Accept(o, held, market.Ask{Node: ask.Operator, Price: ask.Price, MaxSize: ask.MaxSize}, now)
+	if err != nil {
+		return nil, refused(err)
+	}
+	if err := k.execute(ctx, o, moved); err != nil {
+		return nil, err
+	}
+	if err := k.setReplica(ctx, operator, r); err != nil {
+		return nil, err
+	}
+	if err := k.indexReplica(ctx, t, operator, r); err != nil {
+		return nil, err
+	}
+	if len(held)+1 == int(o.Replicas) {
+		if err := k.open.Remove(ctx, o.ID); err != nil {
+			return nil, err
+		}
+	}
+	return &api.MsgAcceptResponse{},
+		k.emit(ctx, &api.EventAccepted{Order: o.ID, Operator: r.Node, Price: r.Price, Collateral: r.Collateral})
+}
+
+func (k msgServer) Renew(ctx context.Context, msg *api.MsgRenew) (*api.MsgRenewResponse, error) {
+	t, now, o, err := k.owned(ctx, msg.Order, msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	o, moved, err := t.Renew(o, msg.Blocks, now)
+	if err != nil {
+		return nil, refused(err)
+	}
+	if err := k.execute(ctx, o, moved); err != nil {
+		return nil, err
+	}
+	// The item that waits for the former end stays queued; when it comes up it is put off to the new one.
+	if err := k.setOrder(ctx, o); err != nil {
+		return nil, err
+	}
+	return &api.MsgRenewResponse{}, k.emit(ctx, &api.EventRenewed{Order: o.ID, End: o.End, Escrow: sum(moved, market.RuleRenew)})
+}
+
+func (k msgServer) End(ctx context.Context, msg *api.MsgEnd) (*api.MsgEndResponse, error) {
+	t, now, o, err := k.owned(ctx, msg.Order, msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	held, proven, err := k.heldOf(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	o, moved, err := t.EndEarly(o, held, proven, now)
+	if err != nil {
+		return nil, refused(err)
+	}
+	return &api.MsgEndResponse{Refund: sum(moved, market.RuleOwner)}, k.close(ctx, o, held, moved, market.RuleOwner)
+}
+
+func (k msgServer) Settle(ctx context.Context, msg *api.MsgSettle) (*api.MsgSettleResponse, error) {
+	t, now, err := k.terms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o, err := k.order(ctx, msg.Order)
+	if err != nil {
+		return nil, err
+	}
+	held, proven, err := k.heldOf(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	var moved []market.Move
+	for _, r := range held {
+		operator, err := k.account(r.Node)
+		if err != nil {
+			return nil, err
+		}
+		out, err := k.settle(ctx, t, o.ID, operator, proven(r.Node), now)
+		if err != nil {
+			return nil, err
+		}
+		moved = append(moved, out...)
+	}
+	return &api.MsgSettleResponse{Paid: sum(moved, market.RuleProof)}, k.execute(ctx, o, moved)
+}
+
+func (k msgServer) UpdateParams(ctx context.Context, msg *api.MsgUpdateParams) (*api.MsgUpdateParamsResponse, error) {
+	if msg.Authority != k.authority {
+		return nil, ErrRefused.Wrapf("params are changed by %s", k.authority)
+	}
+	before, err := k.params.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := termsOf(msg.Params).Validate(); err != nil {
+		return nil, refused(err)
+	}
+	if msg.Params.DayBlocks != before.DayBlocks {
+		return nil, ErrRefused.Wrap("day_blocks is fixed in genesis: the escrow of running orders rests on it")
+	}
+	return &api.MsgUpdateParamsResponse{}, k.params.Set(ctx, msg.Params)
+}
+
+// owned loads an order for its owner.
+func (k msgServer) owned(ctx context.Context, id uint64, owner string) (market.Terms, int64, market.Order, error) {
+	t, now, err := k.terms(ctx)
+	if err != nil {
+		return t, now, market.Order{}, err
+	}
+	o, err := k.order(ctx, id)
+	if err != nil {
+		return t, now, o, err
+	}
+	if o.Owner != owner {
+		return t, now, o, ErrRefused.Wrapf("order %d belongs to %s", id, o.Owner)
+	}
+	return t, now, o, nil
+}
+
+func refused(err error) error { return ErrRefused.Wrap(err.Error()) }
