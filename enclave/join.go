@@ -109,7 +109,7 @@ func (n *node) challenge(m *wire.Challenge) (wire.ChallengeReply, error) {
 	if _, err := rand.Read(c.nonce[:]); err != nil {
 		return fail(refuse(wire.CodeInternal, "no randomness: %v", err))
 	}
-	e, err := n.evidence(attestation.PurposeEndorse, c.hash)
+	e, err := n.evidence(attestation.PurposeEndorse, r.Challenge(c.nonce))
 	if err != nil {
 		return fail(err)
 	}
@@ -144,10 +144,10 @@ func (n *node) answer(m *wire.Answer) (wire.AnswerReply, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := attestation.CheckEndorser(*n.join.r, v, claims, n.chain.Head().Height); err != nil {
+	if err := attestation.CheckEndorser(*n.join.r, v, claims, m.Nonce, n.chain.Head().Height); err != nil {
 		return fail(err)
 	}
-	own, err := n.evidence(attestation.PurposeEndorse, m.Nonce)
+	own, err := n.evidence(attestation.PurposeAnswer, n.join.r.Challenge(m.Nonce))
 	if err != nil {
 		return fail(err)
 	}

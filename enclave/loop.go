@@ -155,8 +155,8 @@ func (l *loop) guard() {
 func (l *loop) read(r io.Reader) (job, error) {
 	var j job
 	var err error
-	j.frame, err = wire.ReadFrame(r, func(kind wire.Kind, n int) []byte {
-		if !kind.Bulk() {
+	j.frame, err = wire.ReadFrame(r, func(f wire.Frame, n int) []byte {
+		if !f.Kind.Bulk() {
 			return make([]byte, n) // its handler may keep parts of it
 		}
 		j.body = l.bodies.Get().(*[]byte)
@@ -178,11 +178,10 @@ func (l *loop) answer(j job) error {
 		work = *b
 	}
 	reply, err := l.reply(j.frame, work)
-	packet, encodeErr := (*wire.Packet)(nil), error(nil)
+	var packet *wire.Packet
 	if err == nil {
-		packet, encodeErr = wire.NewPacket(j.frame.ID, kind.Reply(), reply)
-		if encodeErr != nil {
-			err = &wire.Error{Code: wire.CodeInternal, Message: encodeErr.Error()}
+		if packet, err = wire.NewPacket(j.frame.ID, kind.Reply(), reply); err != nil {
+			err = &wire.Error{Code: wire.CodeInternal, Message: err.Error()}
 		}
 	}
 	if err != nil {

@@ -185,3 +185,32 @@ func TestSelfTest(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A host that stops reading holds up its own replies and nothing else: what was asked for is done, and when it closes the stream the
+// loop ends.
+func TestHostThatStopsReading(t *testing.T) {
+	var done atomic.Int32
+	conn, ended := lanes(t, func(req wire.Request, _ []byte) (wire.Message, error) {
+		done.Add(1)
+		return &wire.Empty{}, nil
+	})
+	workers := runtime.GOMAXPROCS(0)
+	for i := range workers + bulkQueue {
+		send(t, conn, uint64(i), &wire.Seal{})
+	}
+	for i := range shortQueue {
+		send(t, conn, uint64(i), &wire.Status{})
+	}
+	for deadline := time.Now().Add(10 * time.Second); int(done.Load()) < workers+1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests were done by %d lanes", done.Load(), workers+1)
+		}
+	}
+	conn.Close()
+	select {
+	case err := <-ended:
+		t.Logf("the loop ended: %v", err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the loop goes on without its host")
+	}
+}

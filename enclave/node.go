@@ -20,6 +20,7 @@ const (
 	// can still be punished.
 	trustingPeriod = 14 * 24 * 60 * 60
 	keepHeaders    = 100_000 // about 10 MB
+	maxRows        = 1 << 20 // of the sector table, 256 TiB in sectors of 256 MiB; and orders
 	recentBlocks   = 100     // how old a proof about joining or restoring may be, below the trusted head
 )
 
@@ -58,6 +59,8 @@ type node struct {
 	id       *identity
 	join     joiner
 	endorse  endorser
+	rows     []byte                      // parts of a RestoreBegin that go ahead of it
+	orders   []wire.Order                // the same
 	vault    atomic.Pointer[vault.Vault] // nil before Init
 }
 
@@ -234,8 +237,9 @@ func (n *node) blockHash(height int64) ([32]byte, bool) {
 }
 
 func (n *node) draw(v *vault.Vault, m *wire.Draw) (wire.DrawReply, error) {
-	hash, ok := n.blockHash(m.Height)
-	if !ok {
+	// A node that was down for longer than its headers reach admits that it can't answer those heights, and goes on.
+	hash, ok := n.blockHash(v.SeedHeight(m.Height))
+	if !ok && (!m.Absent || m.Height > n.chain.Head().Height) {
 		return wire.DrawReply{}, refuse(wire.CodeState, "the block of height %d is not known", m.Height)
 	}
 	return v.Draw(lottery.BlockSeed(n.chainID, m.Height, hash), *m)
@@ -252,7 +256,17 @@ func (n *node) accepted(v *vault.Vault, m *wire.Accepted) (wire.AcceptedReply, e
 	return v.Accepted(*s)
 }
 
+// restore begins a restore, once all its parts are there.
 func (n *node) restore(v *vault.Vault, m *wire.RestoreBegin) error {
+	rows, orders := append(n.rows, m.Entries...), append(n.orders, m.Orders...)
+	n.rows, n.orders = nil, nil
+	if len(rows) > maxRows*storageproof.EntrySize || len(orders) > maxRows {
+		return refuse(wire.CodeInvalid, "more than %d rows or orders", maxRows)
+	}
+	if m.More {
+		n.rows, n.orders = rows, orders
+		return nil
+	}
 	if err := n.recent(m.Standing); err != nil {
 		return err
 	}
@@ -260,7 +274,7 @@ func (n *node) restore(v *vault.Vault, m *wire.RestoreBegin) error {
 	if err != nil {
 		return err
 	}
-	return v.RestoreBegin(s, m.Entries, m.Orders)
+	return v.RestoreBegin(s, rows, orders)
 }
 
 // standing is the proven standing of this account, nil if it is proven that the chain has none.

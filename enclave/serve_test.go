@@ -15,6 +15,7 @@ import (
 
 	"github.com/cella-network/cella/enclave/tee"
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/storageproof"
 )
 
 // testInit is an Init on the first block of a chain with one validator.
@@ -219,4 +220,43 @@ func FuzzServe(f *testing.F) {
 		}
 		n.close()
 	})
+}
+
+// A table that is larger than a message comes in parts: they need no proof, are bounded, and serve one RestoreBegin.
+func TestRestoreInParts(t *testing.T) {
+	n := testNode()
+	if _, err := n.handle(testInit(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	defer n.close()
+	begin := func(m wire.RestoreBegin) wire.Code {
+		_, err := n.handle(&m, nil)
+		return codeOf(err)
+	}
+	row := make([]byte, storageproof.EntrySize)
+	for range 3 {
+		if got := begin(wire.RestoreBegin{Entries: row, Orders: make([]wire.Order, 2), More: true}); got != 0 {
+			t.Fatalf("a part: code %d", got)
+		}
+	}
+	if len(n.rows) != 3*len(row) || len(n.orders) != 6 {
+		t.Errorf("%d bytes of rows and %d orders wait", len(n.rows), len(n.orders))
+	}
+	if got := begin(wire.RestoreBegin{Standing: wire.Proof{Height: 1}}); got == 0 {
+		t.Error("restored without a proof")
+	}
+	if n.rows != nil || n.orders != nil {
+		t.Error("parts outlive the RestoreBegin that they belong to")
+	}
+	for part := make([]byte, 1<<20); ; {
+		if got := begin(wire.RestoreBegin{Entries: part, More: true}); got != 0 {
+			break
+		}
+		if len(n.rows) > maxRows*storageproof.EntrySize {
+			t.Fatal("parts are not bounded")
+		}
+	}
+	if n.rows != nil {
+		t.Error("refused parts are kept")
+	}
 }

@@ -59,6 +59,7 @@ type fakeChain struct {
 	commits []*cmttypes.Commit
 	queue   []queued
 	hold    func(sdk.Msg) bool // messages that stay in the mempool
+	oldest  int64              // blocks below are gone
 
 	nodes    map[attestation.Account]*attest.Node
 	intents  map[attestation.Account]*attest.Intent
@@ -427,6 +428,9 @@ func (c *fakeChain) Block(_ context.Context, height int64) (client.Block, error)
 func (c *fakeChain) Headers(_ context.Context, from, to int64) (out [][]byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if from < c.oldest {
+		return nil, fmt.Errorf("block %d is gone", from)
+	}
 	for _, h := range c.headers[from-1 : to] {
 		p, _ := h.ToProto().Marshal()
 		out = append(out, p)

@@ -155,26 +155,39 @@ func (s *session) feed(ctx context.Context, from, to int64) error {
 	return nil
 }
 
-// recall teaches the enclave the hashes of older blocks down to a height, for the draws it still owes.
+// recall teaches the enclave the hashes of older blocks down to a height, for the draws it still owes. Those for which the enclave
+// has no room, or which our node keeps no more, stay unknown: what they decide can't be answered.
 func (s *session) recall(ctx context.Context, oldest, down int64) error {
 	for oldest > down {
 		from := max(down, oldest-batch)
 		headers, err := s.Chain.Headers(ctx, from, oldest-1)
 		if err != nil {
-			return err
+			if _, alive := s.Chain.Headers(ctx, s.heads.latest(), s.heads.latest()); alive != nil {
+				return err
+			}
+			s.Log.Error("our node keeps no older blocks; draws of the heights below fail", "height", oldest, "err", err)
+			return nil
 		}
-		newest := make([][]byte, len(headers))
+		newest, hashes := make([][]byte, len(headers)), make([][32]byte, len(headers))
 		for i, raw := range headers {
 			hash, err := headerHash(raw)
 			if err != nil {
 				return err
 			}
-			s.heads.set(from+int64(i), hash)
+			hashes[i] = hash
 			newest[len(headers)-1-i] = raw
 		}
-		var reply wire.HistoryReply
-		if err := s.call(&wire.History{Headers: newest}, &reply); err != nil {
+		err = s.call(&wire.History{Headers: newest}, &wire.HistoryReply{})
+		var refusal *wire.Error
+		if errors.As(err, &refusal) {
+			s.Log.Error("the enclave takes no older blocks; draws of the heights below fail", "height", oldest, "err", err)
+			return nil
+		}
+		if err != nil {
 			return err
+		}
+		for i, hash := range hashes {
+			s.heads.set(from+int64(i), hash)
 		}
 		oldest = from
 	}

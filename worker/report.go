@@ -25,7 +25,8 @@ const retryBlocks = 10
 //	state     what                                                     then
 //	drawing   each trusted height is drawn over the accepted table     the first head of a new slot: sign, save, post
 //	posting   the transaction is on its way; draws wait                a block took it, or it failed
-//	proving   a block took it; its state must be proven first          Accepted: the report is the base, drawing
+//	proving   a block took it; its state must be proven, and the       Accepted: the report is the base, drawing
+//	          heights up to it drawn over the table before
 //	unsure    posting failed: the chain may still have it               what the standing says; else drawing, and again later
 type reporter struct {
 	*session
@@ -120,24 +121,26 @@ func (r *reporter) due(head int64) bool {
 	return !r.base.known || r.drawn/r.terms.slot > r.base.report.Height/r.terms.slot
 }
 
-// draw answers the heights up to the head, in order.
-func (r *reporter) draw(ctx context.Context, head int64) error {
-	for r.base.known && r.drawn < head && ctx.Err() == nil {
+// draw answers the heights up to one that is trusted, in order.
+func (r *reporter) draw(ctx context.Context, last int64) error {
+	for r.base.known && r.drawn < last && ctx.Err() == nil {
 		h := r.drawn + 1
-		hash, ok := r.heads.hash(h)
-		if !ok {
-			return fmt.Errorf("hash of block %d is not known", h)
-		}
-		if err := r.drawOne(h, hash); err != nil {
+		hash, ok := r.heads.hash(storageproof.Standing{Since: r.base.since}.SeedHeight(h))
+		if err := r.drawOne(h, hash, ok); err != nil {
 			return fmt.Errorf("draw of height %d: %w", h, err)
 		}
 		r.drawn = h
 	}
-	r.heads.forget(r.drawn - 1)
+	r.heads.forget(r.base.report.Height) // a report on its way may still send us back to any height after it
 	return nil
 }
 
-func (r *reporter) drawOne(h int64, hash [32]byte) error {
+// drawOne answers one height. After a long time down the block that decides it may be known no more, here or to the enclave; then
+// the height can't be answered.
+func (r *reporter) drawOne(h int64, hash [32]byte, known bool) error {
+	if !known {
+		return r.forgo(h)
+	}
 	m := wire.Draw{Height: h, Absent: true}
 	why := errors.New("the bytes are not those that were written")
 	d, owed := r.base.table.Draw(lottery.BlockSeed(r.ChainID, h, hash), h, r.Account)
@@ -150,7 +153,12 @@ func (r *reporter) drawOne(h int64, hash [32]byte) error {
 		}
 	}
 	var reply wire.DrawReply
-	if err := r.call(&m, &reply); err != nil {
+	err := r.call(&m, &reply)
+	var refusal *wire.Error
+	if errors.As(err, &refusal) && refusal.Code == wire.CodeState {
+		return r.forgo(h)
+	}
+	if err != nil {
 		return err
 	}
 	if reply.Answered {
@@ -162,6 +170,18 @@ func (r *reporter) drawOne(h int64, hash [32]byte) error {
 	if e.Kind == storageproof.KindFree { // nothing is lost with it: fill another
 		r.space.doom(d.Sector)
 		r.changed.pulse()
+	}
+	return nil
+}
+
+// forgo counts a height as failed.
+func (r *reporter) forgo(h int64) error {
+	var reply wire.DrawReply
+	if err := r.call(&wire.Draw{Height: h, Absent: true}, &reply); err != nil {
+		return err
+	}
+	if !reply.Answered { // over an empty table it is
+		r.Metrics.draws.WithLabelValues("failed").Inc()
 	}
 	return nil
 }
@@ -298,6 +318,10 @@ func (r *reporter) resolve(ctx context.Context) error {
 	if !ok {
 		return errStale
 	}
+	// Up to the block that accepted it, heights are owed over the table before.
+	if err := r.draw(ctx, st.Since); err != nil {
+		return err
+	}
 	var reply wire.AcceptedReply
 	err = r.call(&wire.Accepted{Standing: proof}, &reply)
 	var refusal *wire.Error
@@ -313,8 +337,12 @@ func (r *reporter) resolve(ctx context.Context) error {
 
 // adopt makes an accepted report the base: older generations and released sectors go.
 func (r *reporter) adopt(ctx context.Context, st storageproof.Standing, p proposal, released []uint32) error {
-	r.base = accepted{known: true, id: st.Report, report: p.report, rows: p.gen.Rows, table: p.table, orders: p.gen.Orders}
-	r.drawn, r.tried = p.report.Height, 0
+	first := !r.base.known
+	r.base = accepted{known: true, id: st.Report, report: p.report, since: st.Since, rows: p.gen.Rows, table: p.table, orders: p.gen.Orders}
+	r.drawn, r.tried = st.Since, 0
+	if first { // nothing was owed before
+		r.drawn = st.Height
+	}
 	clear(r.waiting)
 	now, gone := r.held.settle(p.gen.Orders)
 	for _, o := range now {

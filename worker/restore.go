@@ -10,14 +10,18 @@ import (
 	"github.com/cella-network/cella/worker/disk"
 )
 
-// part is how much of a directory one request carries.
-const part = 1 << 20
+// How much of what is to be restored one request carries.
+const (
+	part       = 1 << 20 // bytes of a directory or of rows
+	ordersPart = 10_000  // of at most 84 bytes
+)
 
 // accepted is the last report that the chain accepted, as the enclave knows it too.
 type accepted struct {
 	known  bool // false before the account's first report
 	id     [32]byte
 	report storageproof.Report
+	since  int64 // block that accepted it
 	rows   []disk.Row
 	table  *storageproof.Table
 	orders []storageproof.OrderRef
@@ -54,7 +58,7 @@ func (s *session) restore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("report %d, the last that the chain accepted: %w; bring this account's disk folder back to %s", st.Counter, err, s.Dir)
 	}
-	if s.base, err = rebuild(g, st.Report); err != nil {
+	if s.base, err = rebuild(g, *st); err != nil {
 		return err
 	}
 	if err := s.recall(ctx, oldest, st.Height+1); err != nil {
@@ -64,8 +68,8 @@ func (s *session) restore(ctx context.Context) error {
 }
 
 // rebuild makes a generation the base.
-func rebuild(g disk.Generation, id [32]byte) (accepted, error) {
-	a := accepted{known: true, id: id, rows: g.Rows, orders: g.Orders}
+func rebuild(g disk.Generation, st storageproof.Standing) (accepted, error) {
+	a := accepted{known: true, id: st.Report, since: st.Since, rows: g.Rows, orders: g.Orders}
 	var err error
 	if a.report, err = storageproof.UnmarshalReport(g.Report); err != nil {
 		return accepted{}, err
@@ -83,13 +87,33 @@ func tableOf(rows []disk.Row) (*storageproof.Table, error) {
 }
 
 func (s *session) restoreTable(proof wire.Proof, g disk.Generation) error {
-	begin := &wire.RestoreBegin{Standing: proof}
+	begin := &wire.RestoreBegin{}
+	more := func() error {
+		begin.More = true
+		err := s.call(begin, &wire.Empty{})
+		begin = &wire.RestoreBegin{}
+		return err
+	}
 	for _, r := range g.Rows {
-		begin.Entries = r.Append(begin.Entries)
+		if begin.Entries = r.Append(begin.Entries); len(begin.Entries) > part-storageproof.EntrySize {
+			if err := more(); err != nil {
+				return err
+			}
+		}
 	}
 	for _, o := range g.Orders {
-		begin.Orders = append(begin.Orders, wire.Order{ID: o.ID, Root: o.Root, Size: o.Size})
+		if begin.Orders = append(begin.Orders, wire.Order{ID: o.ID, Root: o.Root, Size: o.Size}); len(begin.Orders) == ordersPart {
+			if err := more(); err != nil {
+				return err
+			}
+		}
 	}
+	if len(begin.Entries)+len(begin.Orders) > 0 {
+		if err := more(); err != nil {
+			return err
+		}
+	}
+	begin.Standing = proof
 	if err := s.call(begin, &wire.Empty{}); err != nil {
 		return err
 	}

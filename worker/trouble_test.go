@@ -93,6 +93,30 @@ func TestLostTable(t *testing.T) {
 	o.serves(f)
 }
 
+// TestLongDowntime starts a node again when its chain's node keeps the blocks no more whose draws it owes: they fail, and all goes on.
+func TestLongDowntime(t *testing.T) {
+	c := newFakeChain(t)
+	o := newOperator(t, c, 1, 4)
+	o.start()
+	o.stands("filled", func(st storageproof.Standing) bool { return st.Free > 0 && st.Proven > 4 })
+	o.stop()
+	before := look(c, func() storageproof.Standing { return *c.standing(o.account) })
+	c.eventually("ten blocks pass", func() bool { return int64(len(c.headers)) > before.Since+10 })
+	c.mu.Lock()
+	c.oldest = int64(len(c.headers))
+	gone := c.oldest - before.Since - 2
+	c.mu.Unlock()
+	o.start()
+	o.stands("the lost heights fail", func(st storageproof.Standing) bool { return st.Failed > before.Failed })
+	at := look(c, func() storageproof.Standing { return *c.standing(o.account) })
+	if failed := int64(at.Failed - before.Failed); failed < gone {
+		t.Errorf("%d heights failed, %d could not be answered", failed, gone)
+	}
+	o.stands("reports go on", func(st storageproof.Standing) bool {
+		return st.Counter > at.Counter+1 && st.Failed == at.Failed && st.Proven > at.Proven+4
+	})
+}
+
 // TestRotFailsItsDraws overwrites every sector: the enclave notices, the report says so, and other sectors take their place.
 func TestRotFailsItsDraws(t *testing.T) {
 	c := newFakeChain(t)

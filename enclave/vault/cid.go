@@ -102,7 +102,7 @@ const (
 	tagNodeLink  = 2<<3 | 2
 	tagLinkHash  = 1<<3 | 2
 	tagLinkName  = 2<<3 | 2
-	tagLinkTsize = 3<<3 | 0
+	tagLinkTsize = 3 << 3
 )
 
 // eachLink reads a dag-pb node strictly and calls fn with the binary CID of each link: no unknown field, at most one Data, links not torn

@@ -121,11 +121,11 @@ func TestMostLinks(t *testing.T) {
 	}
 	links, err := linksOf(codecDagPB, block)
 	must(t, err)
-	if len(links) != maxLinks {
-		t.Fatalf("%d links, limit %d", len(links), maxLinks)
+	if len(links) != blockLinks {
+		t.Fatalf("%d links, limit %d", len(links), blockLinks)
 	}
 	p := record{key: key{codec: codecDagPB}, links: links}.append(nil)
-	if r, n, ok := readRecord(p); !ok || n != len(p) || len(r.links) != maxLinks {
+	if r, n, ok := readRecord(p); !ok || n != len(p) || len(r.links) != blockLinks {
 		t.Fatalf("%d links, %d bytes of %d, %v", len(r.links), n, len(p), ok)
 	}
 }

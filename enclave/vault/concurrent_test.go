@@ -61,14 +61,7 @@ func TestCommitInOrder(t *testing.T) {
 			return err
 		},
 		"release": func(s *sim, _ []byte, _ uint64) error { return s.v.Release(wire.Release{Sectors: []uint32{1}}) },
-		"restore": func(s *sim, _ []byte, _ uint64) error {
-			err := s.v.RestoreBegin(nil, nil, nil)
-			if err == nil && len(s.v.blocks) != 0 {
-				err = fmt.Errorf("a block was committed after the restore began")
-			}
-			return err
-		},
-		"close": func(s *sim, _ []byte, _ uint64) error { s.v.Close(); return nil },
+		"close":   func(s *sim, _ []byte, _ uint64) error { s.v.Close(); return nil },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := readySim(t)

@@ -13,7 +13,7 @@ import (
 const (
 	recordSize = 1 + 32 + 4 + 4
 	linkSize   = 1 + 32
-	maxLinks   = storageproof.MaxBlock / 38 // the shortest link of a dag-pb block takes 38 bytes
+	blockLinks = storageproof.MaxBlock / 38 // the shortest link of a dag-pb block takes 38 bytes
 )
 
 type record struct {
@@ -64,7 +64,7 @@ func readRecord(p []byte) (r record, size int, ok bool) {
 		return r, 0, true
 	}
 	n := binary.BigEndian.Uint32(p)
-	if n > maxLinks {
+	if n > blockLinks {
 		return r, 0, false
 	}
 	if p = p[4:]; len(p) < int(n)*linkSize {

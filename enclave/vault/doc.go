@@ -7,7 +7,7 @@
 //	fresh      RestoreBegin(standing)   restoring: rows and orders match the chain's record
 //	restoring  RestoreSector ...        each data sector that matches its row lives again, closed for good
 //	restoring  RestoreEnd               ready; what did not match is lost
-//	ready      RestoreBegin             as from fresh: everything since the standing is forgotten
+//	restoring  RestoreBegin             as from fresh; a ready vault refuses it, so that nothing drawn is ever forgotten
 //
 //	sector     by                       then
 //	-          Fill                     filling; after its last run the key is gone: free
@@ -20,7 +20,8 @@
 //	none owed  Report                   pending report, counter 1
 //	owed       Draw(base+1), Draw(+2)   answered or failed, in order, over the table of the last accepted report
 //	drawn      Report                   pending report over the heights drawn; one report for one height
-//	pending    Accepted(standing)       the report that it names is the base, draws begin behind its height
+//	pending    Accepted(standing)       the report that it names is the base; heights up to the block that accepted it
+//	                                    are drawn over the base before and stay so, later ones are owed over the new
 //
 // Nonces: a data sector has a fresh random key, the nonce is the cell's index, cells are only appended, and a sector that
 // was restored is never opened again. So no pair of key and nonce comes twice, whatever the host replays.

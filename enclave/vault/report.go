@@ -17,6 +17,7 @@ type snapshot struct {
 	id      [32]byte
 	counter uint64
 	height  int64
+	since   int64 // block that accepted it, once it is the base
 	table   *storageproof.Table
 	orders  []storageproof.OrderRef // in rising order of ids
 	reply   wire.ReportReply
@@ -36,9 +37,9 @@ func rowOf(t *storageproof.Table, id uint32) (storageproof.Entry, bool) {
 	return rows[i], true
 }
 
-// Draw answers the spot check of the next owed height; seed is the lottery's for that height, of a block that the caller
-// verified. Whatever the host brings, the height is settled: absent or wrong bytes count as failed. Over an empty table
-// there is nothing to show and the height counts as answered.
+// Draw answers the spot check of the next owed height; seed is the lottery's for that height, of the block at SeedHeight, which
+// the caller verified; an absent cell needs none. Whatever the host brings, the height is settled: absent or wrong bytes count
+// as failed. Over an empty table there is nothing to show and the height counts as answered.
 func (v *Vault) Draw(seed lottery.Seed, m wire.Draw) (wire.DrawReply, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -54,12 +55,20 @@ func (v *Vault) Draw(seed lottery.Seed, m wire.Draw) (wire.DrawReply, error) {
 	d, owed := v.base.table.Draw(seed, m.Height, v.cfg.Account)
 	ok := !owed || !m.Absent && v.shown(d, m)
 	v.drawn = m.Height
-	if ok {
-		v.answered++
-	} else {
-		v.failed++
-	}
+	v.results = append(v.results, ok)
 	return wire.DrawReply{Answered: ok}, nil
+}
+
+// tally counts the draws since the base by how they ended.
+func (v *Vault) tally() (answered, failed uint64) {
+	for _, ok := range v.results {
+		if ok {
+			answered++
+		} else {
+			failed++
+		}
+	}
+	return answered, failed
 }
 
 // shown tells whether the host brought the cell that was drawn.
@@ -85,8 +94,8 @@ func (v *Vault) shown(d storageproof.Draw, m wire.Draw) bool {
 }
 
 // Report signs what the vault holds and how it answered the draws up to the last drawn height, or gives again the report
-// already signed for that height. head is the trusted head, which dates the first report; hash gives verified block
-// hashes; sign is by the enclave's registered key. The report may cover blocks whose Seal replies the host has not read yet:
+// already signed for that height; no height ever gets another. head is the trusted head, which dates the first report; hash
+// gives verified block hashes; sign is by the enclave's registered key. The report may cover blocks whose Seal replies the host has not read yet:
 // it must have written them all before it posts the report.
 func (v *Vault) Report(head int64, hash func(height int64) ([32]byte, bool), sign func([]byte) [64]byte) (wire.ReportReply, error) {
 	v.mu.Lock()
@@ -101,14 +110,15 @@ func (v *Vault) Report(head int64, hash func(height int64) ([32]byte, bool), sig
 			return wire.ReportReply{}, refuse(wire.CodeState, "no height was drawn since the report of height %d", v.base.height)
 		}
 		r.Counter, r.Prev, r.From, r.Height = v.base.counter+1, v.base.id, v.base.height, v.drawn
-		r.Answered, r.Failed = v.answered, v.failed
+		r.Answered, r.Failed = v.tally()
 	}
 	if n := len(v.pending); n > 0 {
 		if newest := v.pending[n-1]; newest.height == r.Height {
 			return newest.reply, nil
-		} else if newest.height > r.Height {
-			return wire.ReportReply{}, refuse(wire.CodeState, "a report of height %d is signed already", newest.height)
 		}
+	}
+	if r.Height <= v.signed {
+		return wire.ReportReply{}, refuse(wire.CodeState, "another report of height %d is signed already", v.signed)
 	}
 	var known bool
 	if r.Hash, known = hash(r.Height); !known {
@@ -125,6 +135,7 @@ func (v *Vault) Report(head int64, hash func(height int64) ([32]byte, bool), sig
 
 	s.reply.Report = r.Marshal()
 	s.reply.Sig = sign(s.reply.Report)
+	v.signed = r.Height
 	s.id = sha256.Sum256(s.reply.Report)
 	s.reply.Changed, s.reply.TagRoots, s.reply.Removed = v.changes(table, tags)
 	if v.pending = append(v.pending, s); len(v.pending) > maxPending {
@@ -189,9 +200,10 @@ func (v *Vault) changes(t *storageproof.Table, tags map[uint32][32]byte) (rows, 
 	return rows, tagRoots, removed
 }
 
-// Accepted takes the account's standing, which the caller has proven: the report that it names becomes the base. Draws made
-// over an older table are void and begin again behind the report's height. The reply names the sectors that may be
-// overwritten; asked again, it says the same.
+// Accepted takes the account's standing, which the caller has proven: the report that it names becomes the base. The heights up
+// to the block that accepted it are owed over the base before, so they must be drawn, and count in the next report; draws of later
+// heights are void and made again over the new base. So a host that dislikes a draw can't escape it by a report that stops
+// ahead of it. The reply names the sectors that may be overwritten; asked again, it says the same.
 func (v *Vault) Accepted(standing storageproof.Standing) (wire.AcceptedReply, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -213,10 +225,21 @@ func (v *Vault) Accepted(standing storageproof.Standing) (wire.AcceptedReply, er
 	if accepted == nil {
 		return wire.AcceptedReply{}, refuse(wire.CodeState, "report %d of the chain is not one that waits here: restore to it", standing.Counter)
 	}
+	if standing.Since <= accepted.height {
+		return wire.AcceptedReply{}, refuse(wire.CodeInvalid, "block %d can't accept a report of height %d", standing.Since, accepted.height)
+	}
 	old := v.base
+	switch {
+	case old == nil:
+		v.drawn, v.results = accepted.height, nil
+	case v.drawn < standing.Since:
+		return wire.AcceptedReply{}, refuse(wire.CodeState, "heights up to %d must be drawn over the report before", standing.Since)
+	default:
+		v.drawn = standing.Since
+		v.results = append([]bool(nil), v.results[accepted.height-old.height:standing.Since-old.height]...)
+	}
 	v.base, v.pending = accepted, nil
-	v.base.reply = wire.ReportReply{}
-	v.drawn, v.answered, v.failed = v.base.height, 0, 0
+	v.base.since, v.base.reply = standing.Since, wire.ReportReply{}
 	for _, o := range v.orders {
 		o.accepted = v.base.names(o.ref.ID)
 	}

@@ -67,7 +67,7 @@ func TestDrawNeedsTheCell(t *testing.T) {
 				next, other = s.answer(h + i)
 			}
 			c.do(&m, &next)
-			r, err := s.v.Draw(seedAt(h), m)
+			r, err := s.v.Draw(s.seed(h), m)
 			if err != nil || r.Answered != (c.name == "honest") {
 				t.Errorf("kind %d, %s: %+v, %v", kind, c.name, r, err)
 			}

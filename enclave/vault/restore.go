@@ -24,17 +24,20 @@ type restoration struct {
 }
 
 // RestoreBegin brings the vault back to what the chain last accepted: standing is the account's proven record, nil if the
-// caller proved that there is none. entries are the rows of its table, orders those that it holds. Whatever the vault held
-// is forgotten; open sectors are never opened again.
+// caller proved that there is none. entries are the rows of its table, orders those that it holds. Sectors that were open are
+// never opened again. A vault that is ready is not restored once more: it would forget draws that failed.
 func (v *Vault) RestoreBegin(standing *storageproof.Standing, entries []byte, orders []wire.Order) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.phase == ready {
+		return refuse(wire.CodeState, "the vault is restored; only a new enclave can be restored anew")
+	}
+	if v.phase == closed {
+		return v.want(fresh)
+	}
 	if standing == nil {
 		if len(entries) != 0 || len(orders) != 0 {
 			return refuse(wire.CodeInvalid, "the chain knows no report, so there is nothing to restore")
-		}
-		if err := v.stop(restoring); err != nil {
-			return err
 		}
 		v.reset()
 		v.phase = ready
@@ -44,10 +47,8 @@ func (v *Vault) RestoreBegin(standing *storageproof.Standing, entries []byte, or
 	if err != nil {
 		return err
 	}
-	if err := v.stop(restoring); err != nil {
-		return err
-	}
 	v.reset()
+	v.phase = restoring
 	v.base, v.drawn = base, base.height
 	v.last.Counter = base.counter
 	v.wanted = map[uint32]*restoration{}
@@ -87,7 +88,7 @@ func (v *Vault) baseOf(standing *storageproof.Standing, entries []byte, orders [
 	if table.Root() != standing.Table {
 		return nil, nil, refuse(wire.CodeInvalid, "these rows are not the table of report %d", standing.Counter)
 	}
-	base := &snapshot{id: standing.Report, counter: standing.Counter, height: standing.Height, table: table}
+	base := &snapshot{id: standing.Report, counter: standing.Counter, height: standing.Height, since: standing.Since, table: table}
 	known := map[uint64]*order{}
 	for _, o := range orders {
 		ref := storageproof.OrderRef{ID: o.ID, Root: append([]byte(nil), o.Root...), Size: o.Size}

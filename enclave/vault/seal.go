@@ -161,6 +161,9 @@ func (v *Vault) reserve(k key, links []key, length int, id uint32, move bool) (t
 	if s.kind != storageproof.KindData {
 		return none(refuse(wire.CodeState, "sector %d is no data sector", id))
 	}
+	if _, counted := v.links[k]; !counted && len(links) > 0 && len(links) > maxLinks-v.linked {
+		return none(refuse(wire.CodeInvalid, "the vault remembers no more links of blocks"))
+	}
 	n := uint32(storageproof.CellsOf(uint64(length)))
 	if s.open == nil || s.open.closing || n > v.cfg.Geometry.DataCells-s.open.reserved {
 		return none(refuse(wire.CodeFull, "sector %d has no room for %d cells", id, n))
@@ -247,6 +250,7 @@ func (v *Vault) index(s *sector, k key, cell, length uint32, links []key) {
 	s.blocks++
 	v.blocks[k] = place{slot: s.slot, cell: cell, length: length, refs: was.refs}
 	if len(links) > 0 {
+		v.linked += len(links) - len(v.links[k])
 		v.links[k] = links
 	}
 }
@@ -259,6 +263,7 @@ func (v *Vault) sweep() {
 	for k, p := range v.blocks {
 		if v.slots[p.slot] == nil {
 			delete(v.blocks, k)
+			v.linked -= len(v.links[k])
 			delete(v.links, k)
 		}
 	}

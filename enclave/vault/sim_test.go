@@ -48,7 +48,8 @@ type sim struct {
 	disk    map[uint32]*file
 	index   map[string]place2 // by CID
 	posted  wire.ReportReply  // last report that was signed
-	rows    generation        // durable since the last accepted report
+	rows    generation        // durable since the last report that the chain accepted
+	base    generation        // the vault's base
 	pending map[[32]byte]generation
 	orders  map[uint64]wire.Order
 	named   map[uint64]bool // orders that the chain thinks are held
@@ -226,18 +227,23 @@ func hashAt(h int64) [32]byte { return sha256.Sum256(fmt.Appendf(nil, "block %d"
 
 func seedAt(h int64) lottery.Seed { return lottery.BlockSeed(testChain, h, hashAt(h)) }
 
+// seed is what the caller of a vault brings for a height.
+func (s *sim) seed(h int64) lottery.Seed {
+	return lottery.BlockSeed(testChain, h, hashAt(s.v.SeedHeight(h)))
+}
+
 // answer reads from the disk what a draw of a height asks for; only the honest part of the table is needed, which the
 // host keeps.
 func (s *sim) answer(h int64) (wire.Draw, storageproof.Draw) {
 	var rows []storageproof.Entry
-	for _, e := range s.rows.entries {
+	for _, e := range s.base.entries {
 		row, err := storageproof.UnmarshalEntry(e)
 		must(s.t, err)
 		rows = append(rows, row)
 	}
 	table, err := storageproof.NewTable(rows)
 	must(s.t, err)
-	d, ok := table.Draw(seedAt(h), h, testAccount)
+	d, ok := table.Draw(s.seed(h), h, testAccount)
 	m := wire.Draw{Height: h, Absent: true}
 	f := s.disk[d.Sector]
 	if !ok || f == nil {
@@ -260,10 +266,12 @@ func (s *sim) answer(h int64) (wire.Draw, storageproof.Draw) {
 }
 
 // draw answers every owed height below the chain's next block.
-func (s *sim) draw() (answered, failed int) {
-	for h := s.v.Next(); h != 0 && h < s.now; h++ {
+func (s *sim) draw() (answered, failed int) { return s.drawTo(s.now - 1) }
+
+func (s *sim) drawTo(last int64) (answered, failed int) {
+	for h := s.v.Next(); h != 0 && h <= last; h++ {
 		m, _ := s.answer(h)
-		r, err := s.v.Draw(seedAt(h), m)
+		r, err := s.v.Draw(s.seed(h), m)
 		must(s.t, err)
 		if r.Answered {
 			answered++
@@ -302,7 +310,7 @@ func (s *sim) report() (storageproof.Report, error) {
 	return r, nil
 }
 
-// post brings a signed report before the chain.
+// post brings a signed report before the chain, which accepts it in its next block and makes one more: only that proves it.
 func (s *sim) post(reply wire.ReportReply) error {
 	rules := storageproof.Rules{ChainID: testChain, Account: testAccount, SlotBlocks: 5, Now: s.now, MaxAge: 1000, Cap: 1 << 30,
 		BlockHash: func(h int64) ([32]byte, bool) { return hashAt(h), h < s.now }}
@@ -313,13 +321,18 @@ func (s *sim) post(reply wire.ReportReply) error {
 	}
 	s.standing = &next
 	s.rows = s.pending[next.Report]
+	s.now += 2
 	return nil
 }
 
-// accept brings the chain's standing before the vault; what it released is deleted.
+// accept draws what is owed over the vault's base and brings the chain's standing before the vault; what it released is deleted.
 func (s *sim) accept() (wire.AcceptedReply, error) {
+	if s.v.Status().Counter != s.standing.Counter {
+		s.drawTo(s.standing.Since)
+	}
 	r, err := s.v.Accepted(*s.standing)
 	if err == nil {
+		s.base = s.rows
 		for _, id := range r.Released {
 			delete(s.disk, id)
 		}
@@ -349,7 +362,11 @@ func (s *sim) restoreBegin(g generation) error {
 	for _, id := range sortedIDs(g.entries) {
 		rows = append(rows, g.entries[id]...)
 	}
-	return s.v.RestoreBegin(s.standing, rows, g.orders)
+	err := s.v.RestoreBegin(s.standing, rows, g.orders)
+	if err == nil {
+		s.base = g
+	}
+	return err
 }
 
 func sortedIDs[V any](m map[uint32]V) []uint32 {

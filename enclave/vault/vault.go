@@ -13,6 +13,10 @@ import (
 // BufferSize is what the buffer handed to Fill, Seal, Read or Move needs to hold, so that they allocate none.
 const BufferSize = storageproof.UnitCells*(storageproof.CellSize+storageproof.DigestSize) + storageproof.TagSize
 
+// maxLinks bounds how many links of dag-pb blocks a vault remembers, 33 bytes each: enough for 32 TiB in leaves of 1 MiB. A stranger's
+// order may consist of almost nothing else, and would take as much memory as disk.
+const maxLinks = 1 << 25
+
 // maxOpen bounds the data sectors that are open at once, and with it what they keep in memory.
 const maxOpen = 64
 
@@ -49,6 +53,7 @@ type Vault struct {
 	byID   map[uint32]uint32 // slot of a sector
 	blocks map[key]place
 	links  map[key][]key // of blocks that have any
+	linked int           // links of all of them
 	flying map[key]bool  // blocks between reservation and commit
 	stale  int           // places whose sector is gone
 
@@ -56,10 +61,10 @@ type Vault struct {
 	base    *snapshot   // the last accepted report, nil before the first
 	pending []*snapshot // signed on top of base, oldest first
 
-	drawn    int64 // heights up to here are drawn
-	answered uint64
-	failed   uint64
-	last     wire.AcceptedReply // what the last Accepted answered
+	drawn   int64              // heights up to here are drawn
+	results []bool             // of the draws from the height behind the base's on
+	signed  int64              // the highest height that a report was signed for, by this process
+	last    wire.AcceptedReply // what the last Accepted answered
 
 	wanted  map[uint32]*restoration // rows that wait for RestoreSector
 	restore wire.RestoreEndReply    // what the last restore lost
@@ -86,7 +91,10 @@ func New(c Config) (*Vault, error) {
 func (v *Vault) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_ = v.stop(closed)
+	v.phase = closed
+	for len(v.flying) > 0 {
+		v.settled.Wait()
+	}
 	v.reset()
 	v.secrets.wipe()
 }
@@ -140,6 +148,16 @@ func (v *Vault) Next() int64 {
 	return v.drawn + 1
 }
 
+// SeedHeight is the height of the block whose seed decides the draw of a height: see storageproof.Standing.
+func (v *Vault) SeedHeight(height int64) int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.base == nil {
+		return height
+	}
+	return storageproof.Standing{Since: v.base.since}.SeedHeight(height)
+}
+
 // want refuses unless the vault is in phase p. The lock is held.
 func (v *Vault) want(p phase) error {
 	switch {
@@ -152,17 +170,6 @@ func (v *Vault) want(p phase) error {
 	default:
 		return refuse(wire.CodeState, "the vault is not restored yet")
 	}
-}
-
-// stop turns new work away and waits until nothing is being sealed. A closed vault stays closed.
-func (v *Vault) stop(p phase) error {
-	if v.phase != closed {
-		v.phase = p
-	}
-	for len(v.flying) > 0 {
-		v.settled.Wait()
-	}
-	return v.want(p)
 }
 
 // settle waits for what was being sealed when it was called. What a host was told is sealed may still queue behind a block
@@ -181,7 +188,7 @@ func (v *Vault) settle() {
 	}
 }
 
-// reset forgets everything but the sealing key.
+// reset forgets everything but the sealing key and what was signed.
 func (v *Vault) reset() {
 	for _, s := range v.slots {
 		if s != nil {
@@ -194,9 +201,10 @@ func (v *Vault) reset() {
 		}
 	}
 	v.slots, v.byID = nil, map[uint32]uint32{}
-	v.blocks, v.links, v.flying, v.stale = map[key]place{}, map[key][]key{}, map[key]bool{}, 0
+	v.blocks, v.flying, v.stale = map[key]place{}, map[key]bool{}, 0
+	v.links, v.linked = map[key][]key{}, 0
 	v.orders, v.base, v.pending = map[uint64]*order{}, nil, nil
-	v.drawn, v.answered, v.failed, v.last = 0, 0, 0, wire.AcceptedReply{}
+	v.drawn, v.results, v.last = 0, nil, wire.AcceptedReply{}
 	v.wanted, v.restore = nil, wire.RestoreEndReply{}
 }
 

@@ -50,6 +50,10 @@ func TestPhases(t *testing.T) {
 	}
 	must(t, end()) // of an empty vault: nothing was lost
 	s.slot()
+	if err := s.restoreBegin(s.rows); code(err) != wire.CodeState {
+		t.Errorf("restore of a ready vault: %v", err)
+	}
+	s.start()
 	must(t, s.restoreBegin(s.rows))
 	delete(calls, "restore sector")
 	delete(calls, "restore end")
@@ -121,7 +125,7 @@ func TestNewRefusesGeometry(t *testing.T) {
 	}
 }
 
-// TestCloseWaits: closing or restoring while blocks are being sealed ends in order.
+// TestCloseWaits: closing while blocks are being sealed ends in order.
 func TestCloseWaits(t *testing.T) {
 	s := readySim(t)
 	must(t, s.open(1))
@@ -139,7 +143,6 @@ func TestCloseWaits(t *testing.T) {
 			}
 		})
 	}
-	must(t, s.v.RestoreBegin(nil, nil, nil))
 	s.v.Close()
 	wg.Wait()
 	for _, slab := range s.v.secrets.slabs {

@@ -202,6 +202,7 @@ func (m *RestoreBegin) fields(c *codec) {
 	m.Standing.fields(c)
 	c.bytes(&m.Entries, MaxBody)
 	list(c, &m.Orders, maxCount, 20, func(o *Order) { o.fields(c) })
+	c.bool(&m.More)
 }
 
 func (m *RestoreSector) fields(c *codec) {

@@ -21,9 +21,9 @@ type Frame struct {
 	Body []byte
 }
 
-// ReadFrame reads the next frame. The body lies in what buffer returns for its kind and length, or in fresh memory if
-// buffer is nil. An end of the stream between two frames is io.EOF, within one io.ErrUnexpectedEOF.
-func ReadFrame(r io.Reader, buffer func(kind Kind, n int) []byte) (Frame, error) {
+// ReadFrame reads the next frame. The body lies in what buffer returns for a frame of this id and kind and n bytes of body, or in
+// fresh memory if buffer is nil. An end of the stream between two frames is io.EOF, within one io.ErrUnexpectedEOF.
+func ReadFrame(r io.Reader, buffer func(f Frame, n int) []byte) (Frame, error) {
 	var head [frameHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return Frame{}, err
@@ -36,7 +36,7 @@ func ReadFrame(r io.Reader, buffer func(kind Kind, n int) []byte) (Frame, error)
 	if buffer == nil {
 		f.Body = make([]byte, n)
 	} else {
-		f.Body = buffer(f.Kind, int(n))[:n]
+		f.Body = buffer(f, int(n))[:n]
 	}
 	if _, err := io.ReadFull(r, f.Body); err != nil {
 		if err == io.EOF {

@@ -19,6 +19,28 @@ func (k Kind) Bulk() bool {
 	return false
 }
 
+// Into is a reply to decode whose bytes shall lie in Buf, which saves fresh memory for each run of cells: they hold until Buf is used
+// again. Cells then begin on a page, as writing past a page cache wants it. A reply that Buf has no room for lies in
+// memory of its own.
+type Into struct {
+	Message
+	Buf []byte
+}
+
+// IntoSize is a length of Into.Buf that has room for any run of cells, except in one case: a block with very many links.
+const IntoSize = maxCells + 32<<10
+
+// CellsAt is where in a reply of this kind the cells begin; 0 for kinds without.
+func (k Kind) CellsAt() int {
+	switch k {
+	case KindSeal.Reply(), KindMove.Reply():
+		return 1 + 3*4 + 4
+	case KindFill.Reply():
+		return 4 + 4
+	}
+	return 0
+}
+
 // NewRequest returns an empty request of the kind to decode into, or nil for a kind that no host sends.
 func NewRequest(k Kind) Request {
 	switch k {

@@ -117,7 +117,7 @@ type Challenge struct {
 	Intent       Proof
 }
 
-// ChallengeReply is V's nonce, and V's own evidence over the registration's hash.
+// ChallengeReply is V's nonce, and V's own evidence over it and the registration's hash.
 type ChallengeReply struct {
 	Nonce    [32]byte
 	Evidence []byte
@@ -132,7 +132,7 @@ type Answer struct {
 	Intent   Proof
 }
 
-// AnswerReply is M's evidence over V's nonce.
+// AnswerReply is M's evidence over V's nonce and its own registration.
 type AnswerReply struct{ Evidence []byte }
 
 // Endorse hands M's evidence to V.
@@ -264,11 +264,13 @@ type AcceptedReply struct {
 }
 
 // RestoreBegin brings back the vault after a restart: the proven standing, the rows of its table in order and the orders that
-// it names. A proof of absence begins an empty vault.
+// it names. A proof of absence begins an empty vault. Rows and orders that don't fit come ahead of it, in their order, in messages
+// that say More; these need no proof.
 type RestoreBegin struct {
 	Standing Proof
 	Entries  []byte // encoded entries, one after the other
 	Orders   []Order
+	More     bool
 }
 
 // RestoreSector brings one data sector's header and directory, in parts; Last ends the sector. A sector that is not
@@ -314,4 +316,4 @@ type Error struct {
 	Message string
 }
 
-func (e *Error) Error() string { return e.Message }
+func (m *Error) Error() string { return m.Message }

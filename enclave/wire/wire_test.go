@@ -103,6 +103,32 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// A host lays a reply so that its cells begin on a page.
+func TestCellsAt(t *testing.T) {
+	cells := bytes.Repeat([]byte{0xce}, maxCells)
+	for k, m := range map[Kind]Message{
+		KindSeal: &SealReply{Cells: cells, Tags: make([]byte, maxTags), Record: make([]byte, 100)},
+		KindMove: &SealReply{Cells: cells, Tags: make([]byte, maxTags), Record: make([]byte, 100)},
+		KindFill: &FillReply{Cells: cells, Digests: make([]byte, maxDigests), Entry: make([]byte, maxRow)},
+	} {
+		body, err := Append(nil, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := k.Reply().CellsAt(); !bytes.Equal(body[at:at+len(cells)], cells) {
+			t.Errorf("kind %d: the cells do not begin at %d", k, at)
+		}
+		if len(body)+4096 > IntoSize {
+			t.Errorf("kind %d: %d bytes of body do not fit", k, len(body))
+		}
+	}
+	for k := range Kind(64) {
+		if k != KindSeal && k != KindMove && k != KindFill && k.Reply().CellsAt() != 0 {
+			t.Errorf("kind %d has cells at %d", k, k.Reply().CellsAt())
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	for name, m := range map[string]Message{
 		"chain id":        &Init{ChainID: strings.Repeat("c", maxChainID+1)},
@@ -170,7 +196,7 @@ func TestPacket(t *testing.T) {
 	if !bytes.Equal(f.Body, want) {
 		t.Error("the packet's body is not the message's encoding")
 	}
-	if _, err := ReadFrame(&b, nil); err != io.EOF {
+	if _, err := ReadFrame(&b, nil); !errors.Is(err, io.EOF) {
 		t.Errorf("end of the stream: %v", err)
 	}
 	if _, err := NewPacket(1, KindInit, &Init{Commit: make([]byte, MaxBody), Header: make([]byte, 1)}); !errors.Is(err, ErrMalformed) {
@@ -180,14 +206,14 @@ func TestPacket(t *testing.T) {
 
 func TestReadFrameRefusals(t *testing.T) {
 	head := func(n uint32) []byte { return append(binary.BigEndian.AppendUint32(nil, n), make([]byte, 10)...) }
-	alloc := func(Kind, int) []byte { t.Error("memory was asked for"); return make([]byte, MaxBody) }
+	alloc := func(Frame, int) []byte { t.Error("memory was asked for"); return make([]byte, MaxBody) }
 	for _, n := range []uint32{0, 9, MaxBody + 11, 1<<32 - 1} {
 		if _, err := ReadFrame(bytes.NewReader(head(n)), alloc); !errors.Is(err, ErrMalformed) {
 			t.Errorf("length %d: %v", n, err)
 		}
 	}
 	for _, cut := range [][]byte{head(10)[:5], head(11), append(head(12), 1)} {
-		if _, err := ReadFrame(bytes.NewReader(cut), nil); err != io.ErrUnexpectedEOF {
+		if _, err := ReadFrame(bytes.NewReader(cut), nil); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut frame: %v", err)
 		}
 	}
@@ -252,7 +278,7 @@ func BenchmarkSealReply(b *testing.B) {
 		w.Reset()
 		p, _ := NewPacket(1, KindSeal.Reply(), m)
 		_, _ = p.WriteTo(&w)
-		f, _ := ReadFrame(&w, func(Kind, int) []byte { return buf })
+		f, _ := ReadFrame(&w, func(Frame, int) []byte { return buf })
 		_ = Decode(new(SealReply), f.Body)
 	}
 }

@@ -137,11 +137,11 @@ func TestExchangeChecks(t *testing.T) {
 	}
 	v := Node{Account: Account{2}, SignKey: named("v"), KEMKey: named("w"), Platform: PlatformSGX, Measurement: named("program"), PlatformID: named("m"), Expires: 9}
 	good := Claims{Platform: v.Platform, Measurement: v.Measurement, PlatformID: v.PlatformID, ReportData: Binding{ChainID: r.ChainID, Account: v.Account,
-		Purpose: PurposeEndorse, Challenge: r.Hash(), SignKey: v.SignKey, KEMKey: v.KEMKey}.ReportData()}
+		Purpose: PurposeEndorse, Challenge: r.Challenge(named("nonce")), SignKey: v.SignKey, KEMKey: v.KEMKey}.ReportData()}
 	joined := Claims{Platform: PlatformSGX, Measurement: named("program"), PlatformID: named("m")}
 	answer := joined
-	answer.ReportData = r.Binding(PurposeEndorse, named("nonce")).ReportData()
-	if err := CheckEndorser(r, v, good, 8); err != nil {
+	answer.ReportData = r.Binding(PurposeAnswer, r.Challenge(named("nonce"))).ReportData()
+	if err := CheckEndorser(r, v, good, named("nonce"), 8); err != nil {
 		t.Error(err)
 	}
 	if err := CheckAnswer(r, joined, answer, named("nonce")); err != nil {
@@ -157,11 +157,34 @@ func TestExchangeChecks(t *testing.T) {
 		x, y := good, answer
 		change(&x)
 		change(&y)
-		if err := CheckEndorser(r, v, x, 8); !errors.Is(err, ErrRefused) {
+		if err := CheckEndorser(r, v, x, named("nonce"), 8); !errors.Is(err, ErrRefused) {
 			t.Errorf("endorser with other %s: %v", name, err)
 		}
 		if err := CheckAnswer(r, joined, y, named("nonce")); !errors.Is(err, ErrRefused) {
 			t.Errorf("answer with other %s: %v", name, err)
+		}
+	}
+	// Evidence of one exchange, or of one side of it, serves in no other.
+	other := r
+	other.Declared++
+	asJoiner := r.Binding(PurposeAnswer, r.Challenge(named("nonce")))
+	asJoiner.Account, asJoiner.SignKey, asJoiner.KEMKey = v.Account, v.SignKey, v.KEMKey
+	swapped := good
+	swapped.ReportData = asJoiner.ReportData()
+	for name, err := range map[string]error{
+		"endorser, another nonce":        CheckEndorser(r, v, good, named("other"), 8),
+		"endorser, another registration": CheckEndorser(other, v, good, named("nonce"), 8),
+		"endorser, its answer as joiner": CheckEndorser(r, v, swapped, named("nonce"), 8),
+		"answer, another nonce":          CheckAnswer(r, joined, answer, named("other")),
+		"answer, another registration":   CheckAnswer(other, joined, answer, named("nonce")),
+		"answer, as endorser": func() error {
+			x := joined
+			x.ReportData = r.Binding(PurposeEndorse, r.Challenge(named("nonce"))).ReportData()
+			return CheckAnswer(r, joined, x, named("nonce"))
+		}(),
+	} {
+		if !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for name, change := range map[string]func(*Registration){

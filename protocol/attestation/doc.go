@@ -14,9 +14,9 @@
 //	             otherwise the chain draws V and stores the Intent
 //	drawn        Challenge: V sees the Intent proven, R and Sig_M(R); it gives
 //	             a fresh nonce and its own evidence over R's hash
-//	             (PurposeEndorse)                                              V: CheckDrawn, VerifySelf, CheckRegistration
+//	             and the nonce (PurposeEndorse)                                V: CheckDrawn, VerifySelf, CheckRegistration
 //	challenged   Answer: M sees V's Node and the Intent proven; it gives
-//	             evidence over V's nonce (PurposeEndorse)                      M: CheckDrawn, CheckEndorser
+//	             evidence over the same (PurposeAnswer)                        M: CheckDrawn, CheckEndorser
 //	answered     Endorse: V signs R; the nonce is spent                        V: CheckAnswer
 //	endorsed     Confirm: M signs V's signature, if V is whom it answered      M: signature by the key of V's Node
 //	confirmed    the host registers the quadruple                              chain: VerifyEndorsed by the drawn V

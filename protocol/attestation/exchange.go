@@ -46,18 +46,18 @@ func (i Intent) CheckDrawn(r Registration, endorser Account) error {
 	return nil
 }
 
-// CheckEndorser is how M checks V before it answers: v is V's proven record, c the claims of V's evidence, head the height of
-// the newest block that M trusts.
-func CheckEndorser(r Registration, v Node, c Claims, head int64) error {
+// CheckEndorser is how M checks V before it answers: v is V's proven record, c the claims of V's evidence, nonce what came with
+// it, head the height of the newest block that M trusts.
+func CheckEndorser(r Registration, v Node, c Claims, nonce [32]byte, head int64) error {
 	if v.Expires <= head {
 		return refused("the endorser's registration ended at height %d", v.Expires)
 	}
 	if c.Debug || c.Platform != v.Platform || c.Measurement != v.Measurement || c.PlatformID != v.PlatformID {
 		return refused("the endorser's evidence is not of the program and machine that the chain registered")
 	}
-	b := Binding{ChainID: r.ChainID, Account: v.Account, Purpose: PurposeEndorse, Challenge: r.Hash(), SignKey: v.SignKey, KEMKey: v.KEMKey}
+	b := Binding{ChainID: r.ChainID, Account: v.Account, Purpose: PurposeEndorse, Challenge: r.Challenge(nonce), SignKey: v.SignKey, KEMKey: v.KEMKey}
 	if c.ReportData != b.ReportData() {
-		return refused("the endorser's evidence does not bind its keys and this registration")
+		return refused("the endorser's evidence does not bind its keys, this registration and the nonce")
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func CheckAnswer(r Registration, joined, answered Claims, nonce [32]byte) error 
 	if answered.Platform != joined.Platform || answered.Measurement != joined.Measurement || answered.PlatformID != joined.PlatformID {
 		return refused("the answer comes from another program or machine than the registration")
 	}
-	if answered.ReportData != r.Binding(PurposeEndorse, nonce).ReportData() {
+	if answered.ReportData != r.Binding(PurposeAnswer, r.Challenge(nonce)).ReportData() {
 		return refused("the answer does not bind the registration's keys and the nonce")
 	}
 	return nil

@@ -106,7 +106,7 @@ func UnmarshalIntent(p []byte) (Intent, error) {
 	return i, nil
 }
 
-// Store keys of x/attest, shared with the enclaves that check proofs against them.
+// StoreName is the store of x/attest, shared with the enclaves that check proofs against it.
 const StoreName = "attest"
 
 // NodeKey is where x/attest keeps a Node.

@@ -15,6 +15,7 @@ import (
 const (
 	domainBinding      = "cella/binding/v1"
 	domainRegistration = "cella/registration/v1"
+	domainChallenge    = "cella/challenge/v1"
 	domainEndorsement  = "cella/endorsement/v1"
 	domainConfirmation = "cella/confirmation/v1"
 )
@@ -56,7 +57,7 @@ type Binding struct {
 	ChainID   string
 	Account   Account
 	Purpose   Purpose
-	Challenge [32]byte // the trust root's hash when joining, the peer's nonce when endorsing
+	Challenge [32]byte // the trust root's hash when joining, Registration.Challenge in the exchange
 	SignKey   [32]byte
 	KEMKey    [32]byte
 }
@@ -66,7 +67,8 @@ type Purpose uint8
 
 const (
 	PurposeJoin    Purpose = 1 // evidence inside a registration
-	PurposeEndorse Purpose = 2 // evidence answering an endorser's challenge, or the endorser answering the joiner's
+	PurposeEndorse Purpose = 2 // the endorser's evidence to the joiner
+	PurposeAnswer  Purpose = 3 // the joiner's answer to the endorser
 )
 
 // ReportData is the 64 bytes that go into the quote.
@@ -126,6 +128,17 @@ func UnmarshalRegistration(p []byte) (Registration, error) {
 
 // Hash names a registration in the statements made about it.
 func (r Registration) Hash() [32]byte { return sha256.Sum256(r.Marshal()) }
+
+// Challenge is what evidence in the exchange about a registration must bind: which registration, and the endorser's fresh nonce. So
+// neither side's evidence serves in another exchange.
+func (r Registration) Challenge(nonce [32]byte) [32]byte {
+	var b cryptobyte.Builder
+	addString(&b, domainChallenge)
+	h := r.Hash()
+	b.AddBytes(h[:])
+	b.AddBytes(nonce[:])
+	return sha256.Sum256(b.BytesOrPanic())
+}
 
 // Quadruple is {R, Sig_M(R), Sig_V(R), Sig_M(Sig_V(R))}: M is the joining enclave, V the endorser that was drawn for it.
 type Quadruple struct {

@@ -237,7 +237,7 @@ func (w *world) step(t *testing.T, d *datadriven.TestData) (string, error) {
 		}
 		w.nonces++
 		v.challenged[m.r.Hash()] = named("nonce", w.nonces)
-		w.evidence["challenge"] = w.attest(v, PurposeEndorse, m.r.Hash())
+		w.evidence["challenge"] = w.attest(v, PurposeEndorse, m.r.Challenge(v.challenged[m.r.Hash()]))
 		return "nonce and evidence", nil
 
 	case "answer": // by=M endorser=V [nonce-of=V] [keep=name]: M's side
@@ -249,10 +249,10 @@ func (w *world) step(t *testing.T, d *datadriven.TestData) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := CheckEndorser(m.r, w.nodes[v.account], c, w.head); err != nil {
+		if err := CheckEndorser(m.r, w.nodes[v.account], c, v.challenged[m.r.Hash()], w.head); err != nil {
 			return "", err
 		}
-		w.evidence["answer"] = w.attest(m, PurposeEndorse, v.challenged[m.r.Hash()])
+		w.evidence["answer"] = w.attest(m, PurposeAnswer, m.r.Challenge(v.challenged[m.r.Hash()]))
 		if k := arg("keep"); k != "" {
 			w.evidence[k] = w.evidence["answer"]
 		}
@@ -268,7 +268,7 @@ func (w *world) step(t *testing.T, d *datadriven.TestData) (string, error) {
 			e = w.evidence[k]
 		}
 		if x := arg("answered-by"); x != "" {
-			e = w.attest(w.all[x], PurposeEndorse, v.challenged[m.r.Hash()])
+			e = w.attest(w.all[x], PurposeAnswer, m.r.Challenge(v.challenged[m.r.Hash()]))
 		}
 		joined, err := Verify(m.r.Evidence, 0)
 		if err != nil {

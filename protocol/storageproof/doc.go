@@ -11,9 +11,11 @@
 //	any        wrong key, chain, account, block hash;        refused: the standing stays
 //	           too old or not yet; above the tier's cap
 //
-// Between report n and n+1 the draw of each height h in (From, Height] is made over the table of report n, by the seed of h:
+// Each height h in (From, Height] of report n+1 is drawn over the table of the last report that a block below h accepted. An enclave
+// that forgot the table before report n's, because it was restarted, draws over that of report n instead, up to the block
+// that accepted it by the seed of the block after (Standing.SeedHeight): nobody ever knows a draw before its table is fixed.
 //
-//	seed(h), account, table root  ->  a cell, uniform over the table's bytes  ->  cell and witness  ->  answered or failed
+//	seed, h, account, table root  ->  a cell, uniform over the table's bytes  ->  cell and witness  ->  answered or failed
 //
 // A free cell's witness is its page of digests and the path to the row's root (VerifyFree); a data cell's is its tag, which
 // only the enclave that sealed it can check.

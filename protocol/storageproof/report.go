@@ -121,6 +121,7 @@ type Standing struct {
 	Counter uint64
 	Report  [32]byte // hash of the last accepted report
 	Height  int64    // that report's height
+	Since   int64    // height of the block that accepted it
 	Free    uint64
 	Stored  uint64
 	Table   [32]byte
@@ -137,6 +138,7 @@ func (s Standing) Marshal() []byte {
 	b.AddUint64(s.Counter)
 	b.AddBytes(s.Report[:])
 	b.AddUint64(uint64(s.Height))
+	b.AddUint64(uint64(s.Since))
 	b.AddUint64(s.Free)
 	b.AddUint64(s.Stored)
 	b.AddBytes(s.Table[:])
@@ -149,18 +151,23 @@ func (s Standing) Marshal() []byte {
 // UnmarshalStanding reads what Marshal wrote.
 func UnmarshalStanding(p []byte) (Standing, error) {
 	var st Standing
-	var height uint64
+	var height, since uint64
 	s := cryptobyte.String(p)
 	ok := readDomain(&s, domainStanding) &&
-		s.CopyBytes(st.Account[:]) && s.ReadUint64(&st.Counter) && s.CopyBytes(st.Report[:]) && s.ReadUint64(&height) &&
+		s.CopyBytes(st.Account[:]) && s.ReadUint64(&st.Counter) && s.CopyBytes(st.Report[:]) && s.ReadUint64(&height) && s.ReadUint64(&since) &&
 		s.ReadUint64(&st.Free) && s.ReadUint64(&st.Stored) && s.CopyBytes(st.Table[:]) && s.CopyBytes(st.Orders[:]) &&
 		s.ReadUint64(&st.Proven) && s.ReadUint64(&st.Failed) && s.Empty()
-	if !ok || height > 1<<62 {
+	if !ok || height > 1<<62 || since > 1<<62 {
 		return Standing{}, fmt.Errorf("%w: malformed standing", ErrReport)
 	}
-	st.Height = int64(height)
+	st.Height, st.Since = int64(height), int64(since)
 	return st, nil
 }
+
+// SeedHeight is the height of the block whose seed decides the draw of a height over the standing's table. Blocks up to the one
+// that accepted the table were known, or made, before it was: a host that could tell from them which cells will be drawn
+// would try tables until it likes the draws.
+func (s Standing) SeedHeight(height int64) int64 { return max(height, s.Since+1) }
 
 // StoreName is the store in which the chain keeps standings.
 const StoreName = "work"
@@ -220,7 +227,7 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 	if id, both := inBoth(r.Added, r.Dropped); both {
 		return refuse("order %d is both added and dropped", id)
 	}
-	next := Standing{Account: r.Account, Counter: r.Counter, Height: r.Height, Free: r.Free, Stored: r.Stored,
+	next := Standing{Account: r.Account, Counter: r.Counter, Height: r.Height, Since: rules.Now, Free: r.Free, Stored: r.Stored,
 		Table: r.Table, Orders: r.Orders, Report: sha256.Sum256(encoded)}
 	if before == nil {
 		if r.Counter != 1 || r.Prev != [32]byte{} || r.From != r.Height || r.Answered != 0 || r.Failed != 0 {

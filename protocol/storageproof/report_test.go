@@ -92,6 +92,9 @@ func TestAccept(t *testing.T) {
 		if err != nil {
 			return err.Error() + "\n"
 		}
+		if next.Since != rules.Now || next.SeedHeight(next.Height) != rules.Now+1 || next.SeedHeight(rules.Now+5) != rules.Now+5 {
+			t.Fatalf("accepted by block %d, the standing says %+v", rules.Now, next)
+		}
 		if got.ID() != next.Report || !bytes.Equal(got.Marshal(), p) {
 			t.Fatal("the standing names another report than the one accepted")
 		}

@@ -238,7 +238,7 @@ func (e *Enclave) end(err error) {
 func (e *Enclave) ended() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err == nil || e.err == io.EOF || e.err == errClosed {
+	if e.err == nil || errors.Is(e.err, io.EOF) || errors.Is(e.err, errClosed) {
 		return ErrEnded
 	}
 	return fmt.Errorf("%w: %w", ErrEnded, e.err)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cella-network/cella/enclave/wire"
 )
@@ -196,6 +197,124 @@ func TestCancel(t *testing.T) {
 	}
 	if err := e.Call(ctx, &wire.Read{}, &r); !errors.Is(err, context.Canceled) {
 		t.Errorf("with an ended context: %v", err)
+	}
+}
+
+// A reply lies in the caller's memory where it has room, its cells on a page.
+func TestInto(t *testing.T) {
+	e, p := newPair(t)
+	cells := bytes.Repeat([]byte("cell"), 1<<18)
+	ask := func(buf []byte) wire.SealReply {
+		t.Helper()
+		go func() {
+			f := p.read()
+			p.reply(f.ID, f.Kind.Reply(), &wire.SealReply{Cell: 7, Cells: cells, Tags: []byte("tags"), Record: []byte("record")})
+		}()
+		var r wire.SealReply
+		if err := e.Call(testContext(t), &wire.Seal{}, wire.Into{Message: &r, Buf: buf}); err != nil {
+			t.Fatal(err)
+		}
+		if r.Cell != 7 || !bytes.Equal(r.Cells, cells) || string(r.Tags) != "tags" || string(r.Record) != "record" {
+			t.Fatal("another reply came")
+		}
+		return r
+	}
+	address := func(p []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(p))) }
+	for _, skip := range []int{0, 1, 17, 4079, 4095} {
+		buf := make([]byte, wire.IntoSize+skip)[skip:]
+		at := address(ask(buf).Cells)
+		if at < address(buf) || at+uintptr(len(cells)) > address(buf)+uintptr(len(buf)) {
+			t.Errorf("%d bytes on: not in the caller's memory", skip)
+		}
+		if at%page != 0 {
+			t.Errorf("%d bytes on: cells begin %d bytes behind a page", skip, at%page)
+		}
+	}
+	tight := make([]byte, len(cells)+100)
+	if at := address(ask(tight).Cells); at < address(tight) || at >= address(tight)+uintptr(len(tight)) {
+		t.Error("not in the caller's memory although it has just room")
+	}
+	short := make([]byte, 64)
+	ask(short)
+	if !bytes.Equal(short, make([]byte, 64)) {
+		t.Error("memory without room was written to")
+	}
+	ask(nil)
+	go func() {
+		f := p.read()
+		p.reply(f.ID, wire.KindError, &wire.Error{Code: wire.CodeFull, Message: "no room"})
+	}()
+	var refusal *wire.Error
+	if err := e.Call(testContext(t), &wire.Seal{}, wire.Into{Message: new(wire.SealReply), Buf: short}); !errors.As(err, &refusal) || refusal.Message != "no room" {
+		t.Errorf("a refusal came as %v", err)
+	}
+}
+
+// Nobody writes into a caller's memory once its call has returned, whenever the caller gives up.
+func TestIntoIsLeftAlone(t *testing.T) {
+	cells := bytes.Repeat([]byte{0xce}, 1<<20)
+	t.Run("before the reply", func(t *testing.T) {
+		e, p := newPair(t)
+		ctx, cancel := context.WithCancel(testContext(t))
+		buf := make([]byte, wire.IntoSize)
+		failed := make(chan error, 1)
+		go func() { failed <- e.Call(ctx, &wire.Seal{}, wire.Into{Message: new(wire.SealReply), Buf: buf}) }()
+		f := p.read()
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
+		}
+		p.reply(f.ID, f.Kind.Reply(), &wire.SealReply{Cells: cells})
+		go func() {
+			f := p.read()
+			p.reply(f.ID, f.Kind.Reply(), &wire.StatusReply{})
+		}()
+		if err := e.Call(testContext(t), &wire.Status{}, new(wire.StatusReply)); err != nil { // the late reply has been read
+			t.Fatal(err)
+		}
+		if !bytes.Equal(buf, make([]byte, len(buf))) {
+			t.Error("the late reply was written there")
+		}
+	})
+	for name, rest := range map[string]func(*peer, []byte){
+		"amid the reply":               func(p *peer, rest []byte) { _, _ = p.conn.Write(rest) },
+		"amid a reply that never ends": func(p *peer, _ []byte) { p.conn.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, p := newPair(t)
+			ctx, cancel := context.WithCancel(testContext(t))
+			buf := make([]byte, wire.IntoSize)
+			failed := make(chan error, 1)
+			go func() { failed <- e.Call(ctx, &wire.Seal{}, wire.Into{Message: new(wire.SealReply), Buf: buf}) }()
+			f := p.read()
+			var frame bytes.Buffer
+			packet, err := wire.NewPacket(f.ID, f.Kind.Reply(), &wire.SealReply{Cells: cells})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = packet.WriteTo(&frame)
+			if _, err := p.conn.Write(frame.Next(100)); err != nil {
+				t.Fatal(err)
+			}
+			for open := true; open; time.Sleep(time.Millisecond) { // until the reader has begun with it
+				e.mu.Lock()
+				_, open = e.pending[f.ID]
+				e.mu.Unlock()
+				if ctx.Err() != nil {
+					t.Fatal("the reply was not begun")
+				}
+			}
+			cancel()
+			select {
+			case err := <-failed:
+				t.Fatalf("the call returned while its memory was being written to: %v", err)
+			case <-time.After(20 * time.Millisecond):
+			}
+			rest(p, frame.Bytes())
+			if err := <-failed; !errors.Is(err, context.Canceled) && !errors.Is(err, ErrEnded) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

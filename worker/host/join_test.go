@@ -312,6 +312,10 @@ func TestAnswerRefusals(t *testing.T) {
 			r, _ := attestation.UnmarshalRegistration(reg.Registration)
 			m.Evidence = r.Evidence.Marshal()
 		}, want: wire.CodeInvalid},
+		"evidence for another nonce": {change: func(j *ceremony, m *wire.Answer) { m.Nonce[0] ^= 1 }, want: wire.CodeInvalid},
+		"evidence of an earlier challenge": {change: func(j *ceremony, m *wire.Answer) {
+			m.Nonce = j.challenge().Nonce
+		}, want: wire.CodeInvalid},
 		"evidence is forged": {change: func(j *ceremony, m *wire.Answer) { m.Evidence[len(m.Evidence)-10] ^= 1 }, want: wire.CodeInvalid},
 		"evidence is noise":  {change: func(j *ceremony, m *wire.Answer) { m.Evidence = []byte{1} }, want: wire.CodeMalformed},
 	} {

@@ -100,6 +100,18 @@ func (s *storage) report() storageproof.Report {
 	if err != nil {
 		s.c.t.Fatal(err)
 	}
+	s.c.put("work", standingKey(s.account), next.Marshal())
+	s.c.grow(2)
+	s.catchUp()
+	var a wire.AcceptedReply
+	accepted := &wire.Accepted{Standing: s.c.prove("work", standingKey(s.account))}
+	if s.standing != nil { // up to the block that accepted it, heights are owed over the table before
+		if got := s.code(accepted, &a); got != wire.CodeState {
+			s.c.t.Errorf("accepted with a draw owed over the table before: code %d", got)
+		}
+		s.drawTo(next.Since)
+	}
+	s.must(accepted, &a)
 	for i, p := range r.Changed {
 		e, err := storageproof.UnmarshalEntry(p)
 		if err != nil {
@@ -111,11 +123,6 @@ func (s *storage) report() storageproof.Report {
 		delete(s.entries, id)
 	}
 	s.standing = &next
-	s.c.put("work", standingKey(s.account), next.Marshal())
-	s.c.grow(2)
-	s.catchUp()
-	var a wire.AcceptedReply
-	s.must(&wire.Accepted{Standing: s.c.prove("work", standingKey(s.account))}, &a)
 	if a.Counter != next.Counter {
 		s.c.t.Errorf("report %d accepted, want %d", a.Counter, next.Counter)
 	}
@@ -131,10 +138,18 @@ func (s *storage) table() *storageproof.Table {
 	return t
 }
 
+// seedHeight is the height whose block decides a draw.
+func (s *storage) seedHeight(height int64) int64 {
+	if s.standing == nil {
+		return height
+	}
+	return s.standing.SeedHeight(height)
+}
+
 // spot brings what a height draws.
 func (s *storage) spot(height int64) *wire.Draw {
 	s.c.t.Helper()
-	d, ok := s.table().Draw(lottery.BlockSeed(chainID, height, s.c.hash(height)), height, s.account)
+	d, ok := s.table().Draw(lottery.BlockSeed(chainID, height, s.c.hash(s.seedHeight(height))), height, s.account)
 	if !ok {
 		return &wire.Draw{Height: height}
 	}
@@ -152,9 +167,14 @@ func (s *storage) spot(height int64) *wire.Draw {
 // draw answers all heights up to the newest block.
 func (s *storage) draw() {
 	s.c.t.Helper()
+	s.drawTo(s.c.height())
+}
+
+func (s *storage) drawTo(last int64) {
+	s.c.t.Helper()
 	var st wire.StatusReply
 	s.must(&wire.Status{}, &st)
-	for h := st.Drawn + 1; h <= s.c.height(); h++ {
+	for h := st.Drawn + 1; h <= last; h++ {
 		var r wire.DrawReply
 		if s.must(s.spot(h), &r); !r.Answered {
 			s.c.t.Errorf("the draw of height %d was not answered", h)
@@ -164,11 +184,12 @@ func (s *storage) draw() {
 
 func (s *storage) restore() wire.RestoreEndReply {
 	s.c.t.Helper()
-	req := &wire.RestoreBegin{Standing: s.c.prove("work", standingKey(s.account)), Orders: s.orders}
+	// In parts, as a large table comes.
 	for _, e := range s.table().Entries() {
-		req.Entries = e.Append(req.Entries)
+		s.must(&wire.RestoreBegin{Entries: e.Append(nil), More: true}, &wire.Empty{})
 	}
-	s.must(req, &wire.Empty{})
+	s.must(&wire.RestoreBegin{Orders: s.orders, More: true}, &wire.Empty{})
+	s.must(&wire.RestoreBegin{Standing: s.c.prove("work", standingKey(s.account))}, &wire.Empty{})
 	for _, e := range s.table().Entries() {
 		if e.Kind != storageproof.KindData {
 			continue
@@ -190,6 +211,42 @@ func (s *storage) read(r *wire.Read, want []byte) {
 	var got wire.ReadReply
 	if s.must(r, &got); !bytes.Equal(got.Data, want) {
 		s.c.t.Error("a block came back changed")
+	}
+}
+
+// A node that was down for longer than the enclave's headers reach admits the heights between, and goes on. No height that is not
+// yet decided is admitted.
+func TestLongDowntime(t *testing.T) {
+	c := newChain(t)
+	s := newStorage(t, newMember(t, c, 1))
+	s.fill(1)
+	s.report()
+	c.grow(8)
+	s.member = join(t, c, local(t), 1)
+	if lost := s.restore(); len(lost.LostSectors) != 0 {
+		t.Fatal("lost", lost)
+	}
+	next := s.standing.Height + 1
+	if got := s.code(s.spot(next), new(wire.DrawReply)); got != wire.CodeState {
+		t.Errorf("a draw whose block is not known: code %d", got)
+	}
+	failed := uint64(0)
+	for h := next; h < c.height(); h++ {
+		var r wire.DrawReply
+		if s.must(&wire.Draw{Height: h, Absent: true}, &r); r.Answered {
+			t.Error("an absent cell counted as answered")
+		}
+		failed++
+	}
+	s.draw()
+	if got := s.code(&wire.Draw{Height: c.height() + 1, Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
+		t.Errorf("a height above the head: code %d", got)
+	}
+	if got := s.code(&wire.RestoreBegin{Standing: c.prove("work", standingKey(s.account))}, &wire.Empty{}); got != wire.CodeState {
+		t.Errorf("a second restore, which would forget the failed draws: code %d", got)
+	}
+	if r := s.report(); r.Failed != failed || r.Answered != 1 {
+		t.Errorf("%d answered, %d failed; want 1 and %d", r.Answered, r.Failed, failed)
 	}
 }
 
