@@ -61,7 +61,7 @@ func parseSet(b []byte) (*validatorSet, error) {
 		}
 		leaf, err := (&cmtproto.SimpleValidator{PubKey: &pv.PubKey, VotingPower: v.power}).Marshal()
 		if err != nil {
-			return nil, fmt.Errorf("%w: validator %d: %v", ErrMalformed, i, err)
+			return nil, fmt.Errorf("%w: validator %d: %w", ErrMalformed, i, err)
 		}
 		s.list = append(s.list, v)
 		s.power[v.key] = v.power
@@ -140,7 +140,7 @@ func verifyCommit(h Header, c *cmtproto.Commit, own, trusted *validatorSet) erro
 		}
 		msg, err := signBytes(h.ChainID, c, s)
 		if err != nil {
-			return fmt.Errorf("%w: signature %d: %v", ErrMalformed, i, err)
+			return fmt.Errorf("%w: signature %d: %w", ErrMalformed, i, err)
 		}
 		if !ed25519.Verify(v.key[:], msg, s.Signature) {
 			continue

@@ -69,7 +69,7 @@ func ParseHeader(b []byte) (Header, error) {
 	}
 	hash, err := headerHash(&p)
 	if err != nil {
-		return Header{}, fmt.Errorf("%w: header: %v", ErrMalformed, err)
+		return Header{}, fmt.Errorf("%w: header: %w", ErrMalformed, err)
 	}
 	h := Header{
 		ChainID:            p.ChainID,
