@@ -1,189 +1,164 @@
-// Command seal measures how near the vault comes to the limit of the machine's cryptography. In short rounds, which take turns
-// on one thread, it seals blocks of 1 MiB through vault.Seal and beside it does the least that any such store must do,
-// SHA-256 and AES-256-GCM over the same blocks; then it fills free sectors through vault.Fill beside AES-256-CTR and SHA-256. All
-// is memory to memory and in thread CPU time; the figures are medians over the rounds, so that a busy machine moves them little.
+// Command seal measures how near sealing and filling come to the limit of the machine's cryptography, and prints one table.
 //
-//	go run ./bench/seal [-rounds 41] [-mib 16] [-cpuprofile file]
+// Memory to memory, in short rounds which take turns on one thread, it seals blocks of 1 MiB through vault.Seal and beside it does the
+// least that any such store must do, SHA-256 and AES-256-GCM over the same blocks; then it fills free sectors through
+// vault.Fill beside AES-256-CTR and SHA-256.
+//
+// To disk, it starts the built cella-enclave as a node does, sends it blocks over the real stream and writes what comes back into sector
+// files through worker/disk, fsync included. That costs what both processes use in user and kernel together; the limit is the same
+// SHA-256 and AES-256-GCM over the same bytes on one thread of this process, in turns with the sealing.
+//
+// All is CPU time on one and the same core, and the figures are medians over the rounds, so that a busy machine moves them little.
+//
+//	go run ./bench/seal [flags]     -help lists them
 package main
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
+	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"runtime"
+	"os/signal"
 	"runtime/pprof"
 	"sort"
+	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cella-network/cella/enclave/vault"
-	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/storageproof"
 )
 
 const (
 	block    = storageproof.MaxBlock
+	mib      = 1 << 20
 	sealGoal = 0.85
 	fillGoal = 0.80
+	diskGoal = 0.50
 )
 
 func main() {
-	rounds := flag.Int("rounds", 41, "rounds of each side")
-	mib := flag.Int("mib", 16, "MiB a round")
-	profile := flag.String("cpuprofile", "", "write a CPU profile here")
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		stop()
+		fmt.Fprintln(os.Stderr, "bench/seal:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var d diskBench
+	only := flag.String("only", "", "memory or disk: measure that alone")
+	rounds := flag.Int("rounds", 41, "rounds memory to memory")
+	size := flag.Int("mib", 16, "MiB of such a round")
+	flag.IntVar(&d.rounds, "disk-rounds", 5, "rounds to disk")
+	flag.IntVar(&d.mib, "disk-mib", 256, "MiB of such a round")
+	flag.IntVar(&d.lanes, "lanes", 2, "sectors sealed at once, as a worker does")
+	flag.StringVar(&d.dir, "dir", "build", "where to make a folder for the sectors: a real disk")
+	flag.StringVar(&d.enclave, "enclave", "build/cella-enclave", "the built trusted program")
+	anyCore := flag.Bool("any-core", false, "let the kernel move our processes between cores; the limit stays on one")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of this process here")
 	flag.Parse()
+	if !*anyCore {
+		if err := onOneCore(); err != nil {
+			return err
+		}
+	}
 	if *profile != "" {
 		f, err := os.Create(*profile)
-		check(err)
+		if err != nil {
+			return err
+		}
 		defer f.Close()
-		check(pprof.StartCPUProfile(f))
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
 		defer pprof.StopCPUProfile()
 	}
-	runtime.LockOSThread()
-	g, err := storageproof.NewGeometry(256 << 20)
-	check(err)
-	v, err := vault.New(vault.Config{ChainID: "bench", Geometry: g})
-	check(err)
-	defer v.Close()
-	check(v.RestoreBegin(nil, nil, nil))
-	b := &bench{vault: v, cells: g.DataCells, data: make([]byte, *mib*block), out: make([]byte, vault.BufferSize), cids: make([][]byte, *mib)}
-	_, err = rand.Read(b.data)
-	check(err)
-	key := make([]byte, 32)
-	b.block, err = aes.NewCipher(key)
-	check(err)
-	b.gcm, err = cipher.NewGCM(b.block)
-	check(err)
-
-	report("seal", compare(*rounds, b.renew, b.seal, b.sealLimit), *mib, sealGoal)
-	report("fill", compare(*rounds, func() {}, b.fill, b.fillLimit), *mib, fillGoal)
-}
-
-type bench struct {
-	vault  *vault.Vault
-	cells  uint32
-	sector uint32 // that is sealed or filled
-	left   uint32 // cells left in it, or runs
-	data   []byte
-	cids   [][]byte
-	out    []byte
-	block  cipher.Block
-	gcm    cipher.AEAD
-	serial uint64
-}
-
-// renew makes blocks that the vault has not seen.
-func (b *bench) renew() {
-	for i := range b.cids {
-		d := b.data[i*block : (i+1)*block]
-		b.serial++
-		binary.BigEndian.PutUint64(d, b.serial)
-		sum := sha256.Sum256(d)
-		b.cids[i] = append([]byte{1, 0x55, 0x12, 32}, sum[:]...)
-	}
-}
-
-func (b *bench) seal() {
-	for i, cid := range b.cids {
-		if b.left < storageproof.UnitCells {
-			b.sector, b.left = b.sector+1, b.cells
-			_, err := b.vault.Open(wire.Open{Sector: b.sector})
-			check(err)
+	t := newTable(os.Stdout)
+	defer t.flush()
+	if *only != "disk" {
+		seal, fill, err := memory(*rounds, *size)
+		if err != nil {
+			return err
 		}
-		r, err := b.vault.Seal(wire.Seal{Sector: b.sector, CID: cid, Data: b.data[i*block : (i+1)*block]}, b.out)
-		check(err)
-		b.left -= uint32(len(r.Tags)) / storageproof.TagSize
+		t.row("seal, memory to memory", seal, sealGoal)
+		t.row("fill, memory to memory", fill, fillGoal)
 	}
-}
-
-func (b *bench) sealLimit() {
-	var nonce [12]byte
-	for i := range b.cids {
-		d := b.data[i*block : (i+1)*block]
-		sink ^= sha256.Sum256(d)[0]
-		nonce[0]++
-		b.gcm.Seal(b.out[:0], nonce[:], d, nil)
-	}
-}
-
-func (b *bench) fill() {
-	for range b.cids {
-		r, err := b.vault.Fill(wire.Fill{Sector: 1<<30 + b.sector}, b.out)
-		check(err)
-		if r.Done {
-			b.sector++
+	if *only != "memory" {
+		f, notes, err := d.run(ctx)
+		if err != nil {
+			return err
 		}
+		t.row("seal, stream to disk", f, diskGoal)
+		t.notes = notes
 	}
+	return nil
 }
 
-func (b *bench) fillLimit() {
-	var iv [16]byte
-	for range b.cids {
-		iv[0]++
-		out := b.out[:block]
-		cipher.NewCTR(b.block, iv[:]).XORKeyStream(out, out)
-		sink ^= sha256.Sum256(out)[0]
+// figures are CPU seconds a GiB, and how near ours comes to the limit: limit/ours.
+type figures struct{ ours, limit, ratio float64 }
+
+// medians of rounds in which so many bytes were sealed.
+func medians(ours, limit []float64, bytes int) figures {
+	ratio := make([]float64, len(ours))
+	for i := range ours {
+		ratio[i] = limit[i] / ours[i]
 	}
-}
-
-var sink byte
-
-type figures struct{ ours, limit, ratio float64 } // seconds a round, and limit/ours
-
-// compare times both sides in turns, the first of them changing from round to round.
-func compare(rounds int, before, ours, limit func()) figures {
-	var a, l, ratio []float64
-	for i := range rounds + 1 {
-		before()
-		var x, y float64
-		if i%2 == 0 {
-			x, y = timed(ours), timed(limit)
-		} else {
-			y, x = timed(limit), timed(ours)
-		}
-		if i > 0 { // the first warms up
-			a, l, ratio = append(a, x), append(l, y), append(ratio, y/x)
-		}
-	}
-	return figures{median(a), median(l), median(ratio)}
-}
-
-// timed is the CPU time of this thread in seconds.
-func timed(f func()) float64 {
-	start := cpu()
-	f()
-	return (cpu() - start).Seconds()
-}
-
-func cpu() time.Duration {
-	var t unix.Timespec
-	check(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t))
-	return time.Duration(t.Nano())
+	perGiB := float64(1<<30) / float64(bytes)
+	return figures{median(ours) * perGiB, median(limit) * perGiB, median(ratio)}
 }
 
 func median(v []float64) float64 {
-	sort.Float64s(v)
-	return v[len(v)/2]
+	s := append([]float64(nil), v...)
+	sort.Float64s(s)
+	return s[len(s)/2]
 }
 
-func report(name string, f figures, mib int, goal float64) {
-	perGiB := 1024 / float64(mib)
+// cpu reads a clock of CPU time.
+func cpu(clock int32) time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return 0 // the process is gone, and what it was asked for fails
+	}
+	return time.Duration(t.Nano())
+}
+
+// threadTime is the CPU time of this thread in seconds.
+func threadTime(f func()) float64 {
+	start := cpu(unix.CLOCK_THREAD_CPUTIME_ID)
+	f()
+	return (cpu(unix.CLOCK_THREAD_CPUTIME_ID) - start).Seconds()
+}
+
+// table is the output.
+type table struct {
+	w     *tabwriter.Writer
+	rows  int
+	notes []string
+}
+
+func newTable(w io.Writer) *table {
+	return &table{w: tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)}
+}
+
+func (t *table) row(name string, f figures, goal float64) {
+	if t.rows == 0 {
+		fmt.Fprintln(t.w, "\tours, CPU s/GiB\tMiB/CPU s\tlimit, CPU s/GiB\tMiB/CPU s\tlimit/ours\tgoal\t\t")
+	}
+	t.rows++
 	verdict := "met"
 	if f.ratio < goal {
 		verdict = "MISSED"
 	}
-	fmt.Printf("%s  vault %.3f s/GiB (%.0f MiB/s)  limit %.3f s/GiB (%.0f MiB/s)  speed/limit %.3f, goal %.2f: %s\n",
-		name, f.ours*perGiB, float64(mib)/f.ours, f.limit*perGiB, float64(mib)/f.limit, f.ratio, goal, verdict)
+	fmt.Fprintf(t.w, "%s\t%.3f\t%.0f\t%.3f\t%.0f\t%.3f\t%.2f\t%s\t\n", name, f.ours, 1024/f.ours, f.limit, 1024/f.limit, f.ratio, goal, verdict)
 }
 
-func check(err error) {
-	if err != nil {
-		panic(err)
+func (t *table) flush() {
+	_ = t.w.Flush()
+	for _, n := range t.notes {
+		fmt.Println(n)
 	}
 }
