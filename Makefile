@@ -44,6 +44,7 @@ test: check lint
 	go test -count=1 -timeout 30m -p 1 $(NETWORK)
 	$(MAKE) proto && git diff --exit-code -- api
 	$(MAKE) enclave-repro
+	$(MAKE) demo
 
 ## fuzz     every fuzz target for FUZZTIME (an hour each unless told), its corpus kept
 fuzz:
