@@ -451,7 +451,7 @@ func (w *world) command(t *testing.T, d *datadriven.TestData, known map[string]b
 		}
 		return nil, w.keeper.setNode(w.ctx, n, info)
 	case "endorsers":
-		it, err := w.keeper.endorsers.Iterate(w.ctx, nil)
+		it, err := w.keeper.seatOf.Iterate(w.ctx, nil)
 		if err != nil {
 			return nil, err
 		}

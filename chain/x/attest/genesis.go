@@ -9,6 +9,7 @@ import (
 	sdkmath "cosmossdk.io/math"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
 	api "github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/protocol/attestation"
@@ -129,6 +130,14 @@ func (k *Keeper) ValidateGenesis(g *api.GenesisState) error {
 		if err := checkAddrs(gi.Info.Addrs); err != nil {
 			return err
 		}
+		if gi.Info.Due < 0 || gi.Info.Due > in.Announced+maxBlocks {
+			return fmt.Errorf("intent of %x is looked at in block %d, announced in %d", in.Account, gi.Info.Due, in.Announced)
+		}
+		for _, e := range gi.Info.Silent {
+			if _, err := k.operator(e); err != nil {
+				return err
+			}
+		}
 	}
 	for _, s := range g.Stakes {
 		if _, err := k.operator(s.Operator); err != nil {
@@ -170,6 +179,9 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 			return err
 		}
 		if sdk.UnwrapSDKContext(ctx).BlockHeight() < n.Expires {
+			if taken, err := k.machines.Has(ctx, machine(n.Platform, n.PlatformID)); err != nil || taken {
+				return errors.Join(err, fmt.Errorf("node of %x: another runs on its machine", n.Account))
+			}
 			if err := k.activate(ctx, n, gn.Info); err != nil {
 				return err
 			}
@@ -187,14 +199,19 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 			return err
 		}
 	}
+	locked := sdk.NewInt64Coin(k.denom, 0)
 	for _, s := range g.Stakes {
 		operator, err := k.operator(s.Operator)
 		if err != nil {
 			return err
 		}
+		locked = locked.Add(s.Amount)
 		if err := k.stakes.Set(ctx, operator, s); err != nil {
 			return err
 		}
+	}
+	if has := k.bank.GetBalance(ctx, authtypes.NewModuleAddress(ModuleName), k.denom); has.IsLT(locked) {
+		return fmt.Errorf("the module's account holds %s, its stakes are %s", has, locked)
 	}
 	for _, h := range g.Hashes {
 		if err := k.hashes.Set(ctx, h.Height, h.Hash); err != nil {
@@ -216,10 +233,27 @@ func (k *Keeper) ExportGenesis(ctx context.Context) (*api.GenesisState, error) {
 		return nil, err
 	}
 	g.Peak = uint32(peak)
-	if err := k.nodes.Walk(ctx, nil, func(operator sdk.AccAddress, record []byte) (bool, error) {
+	add := func(operator sdk.AccAddress, record []byte) error {
 		info, err := k.nodeInfo(ctx, operator)
 		g.Nodes = append(g.Nodes, api.GenesisNode{Record: record, Info: info})
-		return false, err
+		return err
+	}
+	// The endorsers come first, in the order of their seats: the chain that starts from this state seats them alike.
+	if err := k.seats.Walk(ctx, nil, func(_ uint64, operator []byte) (bool, error) {
+		record, err := k.nodes.Get(ctx, operator)
+		if err != nil {
+			return false, err
+		}
+		return false, add(operator, record)
+	}); err != nil {
+		return nil, err
+	}
+	if err := k.nodes.Walk(ctx, nil, func(operator sdk.AccAddress, record []byte) (bool, error) {
+		seated, err := k.seatOf.Has(ctx, operator)
+		if err != nil || seated {
+			return false, err
+		}
+		return false, add(operator, record)
 	}); err != nil {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ const (
 	// Most items of each queue that one block handles; the rest waits for the next.
 	intentsPerBlock  = 32
 	expiriesPerBlock = 100
-	hashesPerBlock   = 2 // pruned a block: more than one, so that a shortened trust_blocks catches up
+	hashesPerBlock   = 2  // pruned a block: more than one, so that a shortened trust_blocks catches up
+	maxSilent        = 64 // endorsers that one intent remembers as silent
 	// retryBlocks is when an item is tried again that could not be executed.
 	retryBlocks = 100
 )
@@ -106,18 +107,10 @@ func (k *Keeper) draw(ctx context.Context, p api.Params) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	it, err := k.endorsers.Iterate(ctx, nil)
-	if err != nil {
-		return err
-	}
-	endorsers, err := it.Keys() // in rising order
-	if err != nil {
-		return err
-	}
 	for _, key := range keys {
 		// A failing item is a bug, but one that must neither stop the chain nor half happen: it is tried again later.
 		branch, write := c.CacheContext()
-		if err := k.step(branch, p, key.K2(), endorsers); err != nil {
+		if err := k.step(branch, p, key.K2()); err != nil {
 			c.Logger().Error("attest: an intent failed and waits", "height", c.BlockHeight(), "operator", key.K2(), "err", err)
 			if err := k.put(ctx, key.K2(), c.BlockHeight()+retryBlocks); err != nil {
 				return err
@@ -129,8 +122,8 @@ func (k *Keeper) draw(ctx context.Context, p api.Params) error {
 	return nil
 }
 
-// step moves one intent on.
-func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress, endorsers []sdk.AccAddress) error {
+// step moves one intent on. The subject of its draw is the operator and how many were silent before.
+func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress) error {
 	now := sdk.UnwrapSDKContext(ctx).BlockHeight()
 	in, info, _, err := k.intent(ctx, operator)
 	if err != nil {
@@ -140,42 +133,48 @@ func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress
 	if now >= end {
 		return k.lapse(ctx, operator)
 	}
-	silent := slices.Clone(info.Silent)
+	silent, attempt := slices.Clone(info.Silent), in.Attempt
 	if in.Endorser != (attestation.Account{}) {
 		text, err := k.addresses.BytesToString(in.Endorser[:])
 		if err != nil {
 			return err
 		}
 		silent = append(silent, text)
+		silent = silent[max(0, len(silent)-maxSilent):]
+		attempt++
 	}
-	candidates, err := k.candidates(operator, endorsers, silent)
+	seed, err := k.seeds.Seed(ctx)
 	if err != nil {
 		return err
 	}
-	if len(candidates) == 0 {
-		// All were silent: begin again, some may have come back.
-		if candidates, err = k.candidates(operator, endorsers, nil); err != nil {
+	excluded := []sdk.AccAddress{operator}
+	for _, text := range silent {
+		e, err := k.operator(text)
+		if err != nil {
 			return err
 		}
-		silent = nil
+		excluded = append(excluded, e)
 	}
-	if len(candidates) == 0 {
+	subject := binary.BigEndian.AppendUint32(append([]byte(nil), operator...), attempt)
+	drawn, err := k.drawn(ctx, seed, subject, excluded)
+	if err == nil && drawn == nil {
+		// All were silent: begin again, some may have come back.
+		silent = nil
+		drawn, err = k.drawn(ctx, seed, subject, excluded[:1])
+	}
+	if err != nil {
+		return err
+	}
+	if drawn == nil {
 		return k.put(ctx, operator, min(now+p.EndorseBlocks, end)) // nobody is there
 	}
 	if in.Endorser != (attestation.Account{}) {
 		if err := k.countSilence(ctx, in.Endorser[:]); err != nil {
 			return err
 		}
-		in.Attempt++
 	}
-	seed, err := k.seeds.Seed(ctx)
-	if err != nil {
-		return err
-	}
-	subject := binary.BigEndian.AppendUint32(append([]byte(nil), operator...), in.Attempt)
-	drawn := candidates[seed.Uniform("endorser", subject, uint64(len(candidates)))]
 	copy(in.Endorser[:], drawn)
-	in.Drawn = now
+	in.Drawn, in.Attempt = now, attempt
 	info.Silent = silent
 	if err := k.setIntent(ctx, in, info); err != nil {
 		return err
@@ -192,20 +191,6 @@ func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress
 		return err
 	}
 	return k.emit(ctx, &api.EventEndorserDrawn{Operator: text, Endorser: endorser, Attempt: in.Attempt})
-}
-
-// candidates are the endorsers that can be drawn for an operator's intent: others than itself, and not silent before.
-func (k *Keeper) candidates(operator sdk.AccAddress, endorsers []sdk.AccAddress, silent []string) (out []sdk.AccAddress, err error) {
-	for _, e := range endorsers {
-		text, err := k.addresses.BytesToString(e)
-		if err != nil {
-			return nil, err
-		}
-		if !e.Equals(operator) && !slices.Contains(silent, text) {
-			out = append(out, e)
-		}
-	}
-	return out, nil
 }
 
 // lapse ends an intent that nobody endorsed; the stake goes back unless it also stands for a registration.

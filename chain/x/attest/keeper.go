@@ -39,6 +39,7 @@ type Bank interface {
 	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amount sdk.Coins) error
 	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amount sdk.Coins) error
 	BlockedAddr(addr sdk.AccAddress) bool
+	GetBalance(ctx context.Context, addr sdk.AccAddress, denom string) sdk.Coin
 }
 
 // Seeds gives the public randomness of the height that is being executed.
@@ -71,7 +72,9 @@ type Keeper struct {
 	hashes      collections.Map[int64, []byte]
 	machines    collections.Map[[]byte, []byte] // platform and its id to the account that runs there
 	active      collections.KeySet[sdk.AccAddress]
-	endorsers   collections.KeySet[sdk.AccAddress]                          // those of active that can be drawn
+	seats       collections.Map[uint64, []byte]         // those of active that can be drawn as endorsers, numbered
+	seatOf      collections.Map[sdk.AccAddress, uint64] // their numbers
+	seatCount   collections.Item[uint64]
 	count       collections.Item[uint64]                                    // of active
 	peak        collections.Item[uint64]                                    // most of count ever
 	due         collections.KeySet[collections.Pair[int64, sdk.AccAddress]] // height, account of an intent
@@ -96,7 +99,9 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 		hashes:      collections.NewMap(sb, collections.NewPrefix(7), "hashes", collections.Int64Key, collections.BytesValue),
 		machines:    collections.NewMap(sb, collections.NewPrefix(8), "machines", collections.BytesKey, collections.BytesValue),
 		active:      collections.NewKeySet(sb, collections.NewPrefix(9), "active", account),
-		endorsers:   collections.NewKeySet(sb, collections.NewPrefix(15), "endorsers", account),
+		seats:       collections.NewMap(sb, collections.NewPrefix(15), "seats", collections.Uint64Key, collections.BytesValue),
+		seatOf:      collections.NewMap(sb, collections.NewPrefix(16), "seat_of", account, collections.Uint64Value),
+		seatCount:   collections.NewItem(sb, collections.NewPrefix(17), "seat_count", collections.Uint64Value),
 		count:       collections.NewItem(sb, collections.NewPrefix(10), "count", collections.Uint64Value),
 		peak:        collections.NewItem(sb, collections.NewPrefix(11), "peak", collections.Uint64Value),
 		due:         collections.NewKeySet(sb, collections.NewPrefix(12), "due", queue),
@@ -260,7 +265,7 @@ func (k *Keeper) activate(ctx context.Context, n attestation.Node, info api.Node
 		return err
 	}
 	if n.Tier == attestation.TierHigh && !info.Restarted {
-		if err := k.endorsers.Set(ctx, operator); err != nil {
+		if err := k.seat(ctx, operator); err != nil {
 			return err
 		}
 	}
@@ -301,7 +306,7 @@ func (k *Keeper) deactivate(ctx context.Context, n attestation.Node, info api.No
 	if err := k.active.Remove(ctx, operator); err != nil {
 		return err
 	}
-	if err := k.endorsers.Remove(ctx, operator); err != nil {
+	if err := k.unseat(ctx, operator); err != nil {
 		return err
 	}
 	if err := k.expiries.Remove(ctx, collections.Join(n.Expires, operator)); err != nil {

@@ -42,7 +42,7 @@ func (k msgServer) Announce(ctx context.Context, msg *api.MsgAnnounce) (*api.Msg
 	if err := k.lock(ctx, p, operator, msg.Operator); err != nil {
 		return nil, err
 	}
-	enough, err := k.canEndorse(ctx, operator, int(p.MinEndorsers))
+	enough, err := k.canEndorse(ctx, operator, p.MinEndorsers)
 	if err != nil {
 		return nil, err
 	}
@@ -203,25 +203,17 @@ func (k msgServer) UpdateParams(ctx context.Context, msg *api.MsgUpdateParams) (
 	return &api.MsgUpdateParamsResponse{}, k.params.Set(ctx, msg.Params)
 }
 
-// operator reads an address that can be a node's account.
+// operator reads an address that can be a node's account. It has one spelling: bech32 knows capitals as well, and lists
+// that hold texts would take an account written in both for two.
 func (k *Keeper) operator(text string) (sdk.AccAddress, error) {
 	b, err := k.addresses.StringToBytes(text)
 	if err != nil || len(b) != len(attestation.Account{}) {
 		return nil, ErrRefused.Wrapf("%q is not an operator's address", text)
 	}
+	if canonical, err := k.addresses.BytesToString(b); err != nil || canonical != text {
+		return nil, ErrRefused.Wrapf("%q is not how this chain writes that address", text)
+	}
 	return b, nil
-}
-
-// canEndorse tells whether at least n nodes other than the operator's could be drawn as endorsers.
-func (k *Keeper) canEndorse(ctx context.Context, operator sdk.AccAddress, n int) (bool, error) {
-	others := 0
-	err := k.endorsers.Walk(ctx, nil, func(e sdk.AccAddress) (bool, error) {
-		if !e.Equals(operator) {
-			others++
-		}
-		return others >= n, nil
-	})
-	return others >= n, err
 }
 
 // restarted takes the account's node off the endorsers if it announces other keys than the node has: that enclave is gone
@@ -237,7 +229,7 @@ func (k *Keeper) restarted(ctx context.Context, r attestation.Registration) erro
 		return err
 	}
 	info.Restarted = true
-	if err := k.endorsers.Remove(ctx, r.Account[:]); err != nil {
+	if err := k.unseat(ctx, r.Account[:]); err != nil {
 		return err
 	}
 	return k.nodeInfos.Set(ctx, r.Account[:], info)

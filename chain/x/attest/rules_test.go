@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 
 	api "github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/protocol/attestation"
+	"github.com/cella-network/cella/protocol/lottery"
 )
 
 // started gives a world with two endorsers and a funded third account.
@@ -122,17 +124,81 @@ func TestEvidenceGas(t *testing.T) {
 	}
 }
 
-// A node that renews its registration is an endorser itself, but never its own; nor is one drawn that was silent.
-func TestCandidates(t *testing.T) {
-	w, _ := started(t)
+// A draw falls on every seat but the excluded ones with the same chance, and seats stay without a gap when nodes come and
+// go: among them are a node that renews its registration, which is an endorser itself but never its own, and the silent.
+func TestSeats(t *testing.T) {
+	w, _ := started(t) // ann and ben sit
 	var all []sdk.AccAddress
-	for _, n := range []string{"ann", "ben", "cat"} {
-		a := account(n)
+	for i := range 8 {
+		a := account(fmt.Sprint("seat", i))
 		all = append(all, a[:])
+		if err := errors.Join(w.keeper.seat(w.ctx, a[:]), w.keeper.seat(w.ctx, a[:])); err != nil {
+			t.Fatal(err)
+		}
 	}
-	got, err := w.keeper.candidates(all[1], all, []string{text("cat")})
-	if err != nil || len(got) != 1 || !got[0].Equals(all[0]) {
-		t.Errorf("%v, %v, want ann alone", got, err)
+	gone := []sdk.AccAddress{all[7], all[0], all[3], all[3]}
+	for _, a := range gone {
+		if err := w.keeper.unseat(w.ctx, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := w.keeper.seated(w.ctx); err != nil || n != 7 {
+		t.Fatal(n, err)
+	}
+	count := map[string]int{}
+	for i := range 5000 {
+		subject := fmt.Appendf(nil, "%d", i)
+		a, err := w.keeper.drawn(w.ctx, lottery.Seed{}, subject, []sdk.AccAddress{all[1], all[5], all[1], gone[0]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		count[string(a)]++
+	}
+	if len(count) != 5 || count[string(all[1])]+count[string(all[5])]+count[string(all[3])] != 0 {
+		t.Errorf("drawn: %v", count)
+	}
+	for a, n := range count {
+		if n < 800 || n > 1200 {
+			t.Errorf("%q was drawn %d times of 5000, want about 1000", a, n)
+		}
+	}
+	ann, ben := account("ann"), account("ben")
+	if a, err := w.keeper.drawn(w.ctx, lottery.Seed{}, nil, append(all, ann[:], ben[:])); a != nil || err != nil {
+		t.Errorf("all are excluded, drawn is %s: %v", a, err)
+	}
+}
+
+// A block with due intents costs as much on a network of ten endorsers as on one of thousands.
+func TestDrawIsBounded(t *testing.T) {
+	gas := func(endorsers int) uint64 {
+		w, cat := started(t)
+		for i := range endorsers {
+			a := account(fmt.Sprintf("endorser%010d", i))
+			if err := w.keeper.seat(w.ctx, a[:]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.join(t, cat)
+		w.ctx = w.ctx.WithGasMeter(storetypes.NewGasMeter(1 << 40)).WithBlockHeight(w.ctx.BlockHeight() + 1)
+		if err := w.keeper.draw(w.ctx, params); err != nil {
+			t.Fatal(err)
+		}
+		in, _, _, err := w.keeper.intent(w.ctx, cat.account[:])
+		if err != nil || in.Endorser == (attestation.Account{}) {
+			t.Fatalf("nobody was drawn: %v", err)
+		}
+		return w.ctx.GasMeter().GasConsumed()
+	}
+	if few, many := gas(10), gas(5000); many > few+few/10 {
+		t.Errorf("%d gas with 10 endorsers, %d with 5000", few, many)
+	}
+}
+
+// bech32 knows capitals: an account must not pass for two by its spelling.
+func TestOneSpelling(t *testing.T) {
+	w, _ := started(t)
+	if _, err := w.keeper.operator(strings.ToUpper(text("cat"))); !errors.Is(err, ErrRefused) {
+		t.Error(err)
 	}
 }
 
@@ -358,23 +424,41 @@ func TestGenesisRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again.module.InitGenesis(again.ctx, again.cfg.Codec, exported)
-	if got := again.module.ExportGenesis(again.ctx, again.cfg.Codec); !bytes.Equal(got, exported) {
-		t.Errorf("exported\n%s\nimported\n%s", exported, got)
+	var state api.GenesisState
+	w.cfg.Codec.MustUnmarshalJSON(exported, &state)
+	broke, _ := again.ctx.CacheContext()
+	if err := again.keeper.InitGenesis(broke, &state); err == nil || !strings.Contains(err.Error(), "account holds") {
+		t.Errorf("started with stakes that nobody paid in: %v", err)
 	}
-	for _, x := range []*world{w, again} {
-		a := account("ann")
-		if ok, err := x.keeper.endorsers.Has(x.ctx, a[:]); err != nil || ok {
-			t.Error("a restarted node endorses:", err)
-		}
-	}
-	// The queues and lists were rebuilt: both chains go on alike.
 	coins := w.bank.GetBalance(w.ctx, authtypes.NewModuleAddress(ModuleName), denom)
 	again.fund(t, "bank", coins.Amount.Int64())
 	from := account("bank")
 	if err := again.bank.SendCoinsFromAccountToModule(again.ctx, from[:], ModuleName, sdk.NewCoins(coins)); err != nil {
 		t.Fatal(err)
 	}
+	doubled := state
+	doubled.Nodes = slices.Clone(state.Nodes)
+	for i, gn := range state.Nodes {
+		if n, err := attestation.UnmarshalNode(gn.Record); err == nil && n.Account == account("ben") {
+			n.Account = account("ben's other")
+			doubled.Nodes = append(doubled.Nodes, api.GenesisNode{Record: n.Marshal(), Info: state.Nodes[i].Info})
+		}
+	}
+	shared, _ := again.ctx.CacheContext()
+	if err := again.keeper.InitGenesis(shared, &doubled); err == nil || !strings.Contains(err.Error(), "machine") {
+		t.Errorf("started with two nodes on one machine: %v", err)
+	}
+	again.module.InitGenesis(again.ctx, again.cfg.Codec, exported)
+	if got := again.module.ExportGenesis(again.ctx, again.cfg.Codec); !bytes.Equal(got, exported) {
+		t.Errorf("exported\n%s\nimported\n%s", exported, got)
+	}
+	for _, x := range []*world{w, again} {
+		a := account("ann")
+		if ok, err := x.keeper.seatOf.Has(x.ctx, a[:]); err != nil || ok {
+			t.Error("a restarted node endorses:", err)
+		}
+	}
+	// The queues and lists were rebuilt: both chains go on alike.
 	a, b := w.next(t, 1100), again.next(t, 1100)
 	if len(a) < 5 || strings.Join(a, "\n") != strings.Join(b, "\n") {
 		t.Errorf("one chain goes on with\n%s\nthe other with\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
@@ -475,6 +559,8 @@ func TestGenesisRefused(t *testing.T) {
 		"malformed intent": {Params: params, Intents: []api.GenesisIntent{{}}},
 		"doubled intent":   {Params: params, Intents: []api.GenesisIntent{intent, intent}},
 		"intent of nobody": {Params: params, Intents: []api.GenesisIntent{{Record: attestation.Intent{}.Marshal()}}},
+		"never due":        {Params: params, Intents: []api.GenesisIntent{{Record: intent.Record, Info: api.IntentInfo{Due: 1 << 41}}}},
+		"silent nobody":    {Params: params, Intents: []api.GenesisIntent{{Record: intent.Record, Info: api.IntentInfo{Silent: []string{"x"}}}}},
 		"doubled stake":    {Params: params, Stakes: []api.Stake{stake, stake}},
 		"stake of nobody":  {Params: params, Stakes: []api.Stake{{Amount: stake.Amount}}},
 		"stake of nothing": {Params: params, Stakes: []api.Stake{{Operator: text("ann")}}},
@@ -509,7 +595,7 @@ func TestCapsAndQueries(t *testing.T) {
 	if _, err := q.Intent(w.ctx, &api.QueryIntentRequest{Operator: text("ann")}); !errors.Is(err, ErrRefused) {
 		t.Error(err)
 	}
-	if p, err := q.Params(w.ctx, nil); err != nil || !p.Params.EntryStake.IsEqual(params.EntryStake) {
+	if p, err := q.Params(w.ctx, nil); err != nil || !p.Params.EntryStake.Equal(params.EntryStake) {
 		t.Error(p, err)
 	}
 }
