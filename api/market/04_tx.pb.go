@@ -830,9 +830,10 @@ type MsgClient interface {
 	Accept(ctx context.Context, in *MsgAccept, opts ...grpc.CallOption) (*MsgAcceptResponse, error)
 	// Renew lengthens an order and tops up its escrow.
 	Renew(ctx context.Context, in *MsgRenew, opts ...grpc.CallOption) (*MsgRenewResponse, error)
-	// End closes an order early: proven replicas are paid their minimum term, the rest of the escrow goes back.
+	// End closes an order early: proven replicas are paid what is left of their minimum term, the rest of the escrow goes back.
 	End(ctx context.Context, in *MsgEnd, opts ...grpc.CallOption) (*MsgEndResponse, error)
-	// Settle pays what replicas of an order have earned so far; anyone may ask for it.
+	// Settle brings an order up to date: it pays what replicas have earned so far, lapses acceptances that were not proven in
+	// time, and closes an order whose grace is over. Anyone may ask for it.
 	Settle(ctx context.Context, in *MsgSettle, opts ...grpc.CallOption) (*MsgSettleResponse, error)
 	// UpdateParams is for governance.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
@@ -919,9 +920,10 @@ type MsgServer interface {
 	Accept(context.Context, *MsgAccept) (*MsgAcceptResponse, error)
 	// Renew lengthens an order and tops up its escrow.
 	Renew(context.Context, *MsgRenew) (*MsgRenewResponse, error)
-	// End closes an order early: proven replicas are paid their minimum term, the rest of the escrow goes back.
+	// End closes an order early: proven replicas are paid what is left of their minimum term, the rest of the escrow goes back.
 	End(context.Context, *MsgEnd) (*MsgEndResponse, error)
-	// Settle pays what replicas of an order have earned so far; anyone may ask for it.
+	// Settle brings an order up to date: it pays what replicas have earned so far, lapses acceptances that were not proven in
+	// time, and closes an order whose grace is over. Anyone may ask for it.
 	Settle(context.Context, *MsgSettle) (*MsgSettleResponse, error)
 	// UpdateParams is for governance.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)

@@ -8,7 +8,7 @@
 //	running  height < End                 yes     yes    yes     yes    yes        no
 //	grace    End <= height < End + grace  no      no     yes     no     no         no
 //	due      height >= End + grace        no      no     yes     no     no         yes
-//	closed   Closed                       no      no     no      no     no         no
+//	closed   Closed, until PruneAt        no      no     no      no     no         no
 //
 // A replica of it:
 //
@@ -18,10 +18,11 @@
 //	          "                         Drop by a report                    collateral returned, nothing paid
 //	proven    Prove: a report names     Settle, any number of times         pay for proven blocks
 //	          the order, root and size  Drop by a report                    pay for proven blocks, collateral returned
-//	          "                         EndEarly by the owner               pay, at least the minimum term; collateral returned
+//	          "                         EndEarly by the owner               pay, with the rest of the minimum term; collateral returned
 //	          "                         Expire                              pay for proven blocks, collateral returned
 //
-// A replica that lapsed or was dropped leaves its place to another operator for the blocks that remain.
+// A replica that lapsed or was dropped leaves its place to another operator for the blocks that remain. One that ended
+// unproven leaves it to others alone.
 //
 // Pay is linear. A proven replica has earned floor(size * price * n / (GiB * DayBlocks)) in all, where n counts the heights
 // that its node proved after the report that named the order, but never more than the blocks that passed since, nor any

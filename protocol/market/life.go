@@ -23,7 +23,7 @@ const (
 	RuleRenew   Rule = "renew"        // owner to escrow
 	RuleAccept  Rule = "accept"       // node to collateral
 	RuleProof   Rule = "proof"        // escrow to node, for proven blocks
-	RuleMinimum Rule = "minimum-term" // escrow to node, what an early end adds to the proven blocks
+	RuleMinimum Rule = "minimum-term" // escrow to node, the blocks of the minimum term that an early end takes away
 	RuleLapse   Rule = "lapse"        // collateral to node: accepted, never proven
 	RuleDropped Rule = "dropped"      // collateral to node: a report let a running order go
 	RuleEnd     Rule = "end"          // collateral to node: the order is over
@@ -50,39 +50,29 @@ func (t Terms) LapseAt(r Replica) int64 { return r.Accepted + t.AcceptBlocks }
 // ExpireAt is the first height at which an order closes by time.
 func (t Terms) ExpireAt(o Order) int64 { return o.End + t.GraceBlocks }
 
+// PruneAt is the first height at which a closed order is forgotten: a day after its grace, time enough to look up how it
+// ended.
+func (t Terms) PruneAt(o Order) int64 { return t.ExpireAt(o) + t.DayBlocks }
+
 // Place checks a new order and returns it with its escrow; now is the height of the block.
 func (t Terms) Place(id uint64, owner string, root []byte, size uint64, blocks int64, replicas uint32, price uint64, addrs []string, now int64) (Order, []Move, error) {
-	bad := func(format string, args ...any) (Order, []Move, error) {
-		return Order{}, nil, fmt.Errorf("%w: %s", ErrOrder, fmt.Sprintf(format, args...))
-	}
-	if len(root) == 0 || len(root) > MaxRoot {
-		return bad("root of %d bytes, want 1 to %d", len(root), MaxRoot)
-	}
-	if size == 0 || size > MaxSize {
-		return bad("size %d, want 1 to %d bytes", size, uint64(MaxSize))
-	}
-	if replicas == 0 || replicas > MaxReplicas {
-		return bad("%d replicas, want 1 to %d", replicas, MaxReplicas)
+	o := Order{ID: id, Owner: owner, Root: root, Size: size, Replicas: replicas, Price: price, Start: now, Addrs: addrs}
+	if err := o.check(); err != nil {
+		return Order{}, nil, err
 	}
 	if blocks < t.MinBlocks || blocks > t.MaxBlocks {
-		return bad("%d blocks, want %d to %d", blocks, t.MinBlocks, t.MaxBlocks)
-	}
-	if price == 0 || price > MaxPrice {
-		return bad("price %d, want 1 to %d", price, uint64(MaxPrice))
-	}
-	if err := checkAddrs(addrs); err != nil {
-		return Order{}, nil, err
+		return Order{}, nil, fmt.Errorf("%w: %d blocks, want %d to %d", ErrOrder, blocks, t.MinBlocks, t.MaxBlocks)
 	}
 	escrow, err := t.EscrowFor(size, price, blocks, replicas)
 	if err != nil {
 		return Order{}, nil, err
 	}
-	o := Order{ID: id, Owner: owner, Root: root, Size: size, Replicas: replicas, Price: price,
-		Start: now, End: now + blocks, Escrow: escrow, Addrs: addrs}
+	o.End, o.Escrow = now+blocks, escrow
 	return o, moves(nil, RulePlace, PurseOwner, PurseEscrow, o.ID, "", escrow), nil
 }
 
-// Accept takes one replica of an order at the operator's own ask; held are the order's replicas.
+// Accept takes one replica of an order at the operator's own ask; held are the order's replicas, and the operator's lapsed
+// one if there was one: whoever takes a place and lets it lapse would else keep it from others for ever, for nothing.
 func (t Terms) Accept(o Order, held []Replica, ask Ask, now int64) (Replica, []Move, error) {
 	refuse := func(format string, args ...any) (Replica, []Move, error) {
 		return Replica{}, nil, fmt.Errorf("%w: %s", ErrAccept, fmt.Sprintf(format, args...))
@@ -90,13 +80,19 @@ func (t Terms) Accept(o Order, held []Replica, ask Ask, now int64) (Replica, []M
 	if err := running(o, now); err != nil {
 		return Replica{}, nil, err
 	}
-	if uint64(len(held)) >= uint64(o.Replicas) {
-		return refuse("order %d has its %d replicas", o.ID, o.Replicas)
-	}
+	places := uint64(o.Replicas)
 	for _, r := range held {
-		if r.Node == ask.Node {
+		switch {
+		case r.Node == ask.Node && r.Lapsed:
+			return refuse("%s accepted order %d before and did not prove it", ask.Node, o.ID)
+		case r.Node == ask.Node:
 			return refuse("%s already holds a replica of order %d", ask.Node, o.ID)
+		case r.Lapsed:
+			places++
 		}
+	}
+	if uint64(len(held)) >= places {
+		return refuse("order %d has its %d replicas", o.ID, o.Replicas)
 	}
 	if ask.Price == 0 || ask.Price > o.Price {
 		return refuse("ask of %d, the order pays at most %d", ask.Price, o.Price)
@@ -190,13 +186,17 @@ func (t Terms) Renew(o Order, blocks int64, now int64) (Order, []Move, error) {
 	return o, moves(nil, RuleRenew, PurseOwner, PurseEscrow, o.ID, "", added), nil
 }
 
-// EndEarly closes a running order for its owner: each proven replica is paid for at least the minimum term (or until End,
-// if that is nearer), collateral goes back, and the owner has the rest. All replicas of held are gone.
+// EndEarly closes a running order for its owner: each proven replica is paid for what it proved and for what is left of
+// its minimum term (or until End, if that is nearer), collateral goes back, and the owner has the rest. Blocks that passed
+// unproven stay unpaid: the term makes good what the owner takes away, not what the node let pass in silence. All replicas
+// of held are gone.
 func (t Terms) EndEarly(o Order, held []Replica, proven Proven, now int64) (Order, []Move, error) {
 	if err := running(o, now); err != nil {
 		return Order{}, nil, err
 	}
-	return t.close(o, held, proven, now, RuleOwner)
+	o, out, err := t.close(o, held, proven, now, RuleOwner)
+	o.End = min(o.End, now)
+	return o, out, err
 }
 
 // Expire closes an order whose grace is over. All replicas of held are gone.
@@ -211,11 +211,13 @@ func (t Terms) close(o Order, held []Replica, proven Proven, now int64, rule Rul
 	var out []Move
 	var err error
 	for _, r := range held {
-		if o, r, out, err = t.pay(o, r, RuleProof, earned(o, r, proven(r.Node), now), out); err != nil {
+		blocks := earned(o, r, proven(r.Node), now)
+		if o, r, out, err = t.pay(o, r, RuleProof, blocks, out); err != nil {
 			return Order{}, nil, err
 		}
 		if rule == RuleOwner && r.Proven {
-			if o, r, out, err = t.pay(o, r, RuleMinimum, min(t.MinBlocks, o.End-r.Since), out); err != nil {
+			left := max(0, min(r.Since+t.MinBlocks, o.End)-now)
+			if o, r, out, err = t.pay(o, r, RuleMinimum, blocks+left, out); err != nil {
 				return Order{}, nil, err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -58,6 +59,7 @@ type life struct {
 	terms  Terms
 	order  Order
 	held   []Replica
+	lapsed []Replica // what ended unproven, as whoever keeps the orders remembers it
 	counts map[string]uint64
 	ledger *ledger
 	now    int64
@@ -65,7 +67,12 @@ type life struct {
 
 func (l *life) proven(node string) uint64 { return l.counts[node] }
 
-func (l *life) remove(i int) { l.held = append(append([]Replica(nil), l.held[:i]...), l.held[i+1:]...) }
+func (l *life) remove(i int) {
+	if r := l.held[i]; !r.Proven {
+		l.lapsed = append(l.lapsed, Replica{Order: r.Order, Node: r.Node, Lapsed: true})
+	}
+	l.held = append(append([]Replica(nil), l.held[:i]...), l.held[i+1:]...)
+}
 
 // check holds the state against the ledger, and the escrow against the most that could still be owed.
 func (l *life) check() error {
@@ -169,7 +176,7 @@ func TestRandomLives(t *testing.T) {
 			step := rapid.SampledFrom([]string{"accept", "accept", "accept", "prove", "prove", "prove", "settle", "settle", "drop", "lapse", "renew", "end", "expire"}).Draw(t, "step")
 			switch {
 			case step == "accept":
-				r, moved, err := terms.Accept(l.order, l.held, Ask{Node: node, Price: rapid.Uint64Range(1, l.order.Price).Draw(t, "ask"), MaxSize: MaxSize}, l.now)
+				r, moved, err := terms.Accept(l.order, append(slices.Clone(l.held), l.lapsed...), Ask{Node: node, Price: rapid.Uint64Range(1, l.order.Price).Draw(t, "ask"), MaxSize: MaxSize}, l.now)
 				if err == nil {
 					l.held = append(l.held, r)
 				}
@@ -328,6 +335,7 @@ func TestRefusals(t *testing.T) {
 		"prove too late":                {prove(o, r, "\x01", gib, 20), ErrProof},
 		"prove after the end":           {prove(o, r, "\x01", gib, 100), ErrState},
 		"prove a closed order":          {prove(over, r, "\x01", gib, 1), ErrState},
+		"accept after a lapse":          {accept(o, []Replica{{Order: 7, Node: "a", Lapsed: true}}, ask, 5), ErrAccept},
 		"settle a closed order":         {third(terms.Settle(over, done, 5, 5)), ErrState},
 		"settle another order":          {third(terms.Settle(other, done, 5, 5)), ErrState},
 		"drop from a closed order":      {second(terms.Drop(over, done, 5, 5)), ErrState},
@@ -359,4 +367,61 @@ func sumOf(moved []Move, rule Rule) (total uint64) {
 		}
 	}
 	return total
+}
+
+// A lapsed replica takes no place from other operators.
+func TestLapsedTakesNoPlace(t *testing.T) {
+	o, _, err := terms.Place(1, "alice", []byte("root"), gib, 100, 1, 100, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := terms.Accept(o, []Replica{{Order: 1, Node: "a", Lapsed: true}}, Ask{Node: "b", Price: 100, MaxSize: gib}, 5); err != nil {
+		t.Error(err)
+	}
+}
+
+// Audit takes every state of a life, and none with a figure that no rule could have written.
+func TestAudit(t *testing.T) {
+	o, _, err := terms.Place(1, "alice", []byte("root"), gib, 100, 2, 100, []string{"/dns/a"}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := Replica{Order: 1, Node: "a", Price: 100, Accepted: 20, Collateral: 9}
+	proven := Replica{Order: 1, Node: "b", Price: 90, Accepted: 20, Proven: true, Since: 30, Base: 7, Paid: 5}
+	closed := o
+	closed.Closed, closed.Escrow = true, 0
+	for _, err := range []error{terms.Audit(o, nil), terms.Audit(o, []Replica{accepted, proven}), terms.Audit(closed, nil)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for name, change := range map[string]func(o *Order, a, b *Replica){
+		"no root":                func(o *Order, _, _ *Replica) { o.Root = nil },
+		"no size":                func(o *Order, _, _ *Replica) { o.Size = 0 },
+		"no price":               func(o *Order, _, _ *Replica) { o.Price = 0 },
+		"no replicas":            func(o *Order, _, _ *Replica) { o.Replicas = 0 },
+		"too many replicas":      func(o *Order, _, _ *Replica) { o.Replicas = 1 },
+		"ends before its start":  func(o *Order, _, _ *Replica) { o.End = 9 },
+		"never ends":             func(o *Order, _, _ *Replica) { o.End = 1 << 62 },
+		"pay overflows":          func(o *Order, _, _ *Replica) { o.Size, o.Price, o.End = MaxSize, MaxPrice, maxTerm },
+		"escrow overflows":       func(o *Order, _, _ *Replica) { o.Escrow = 1 << 63 },
+		"closed with replicas":   func(o *Order, _, _ *Replica) { o.Closed, o.Escrow = true, 0 },
+		"bad address":            func(o *Order, _, _ *Replica) { o.Addrs = []string{"x"} },
+		"another's replica":      func(_ *Order, a, _ *Replica) { a.Order = 2 },
+		"one node twice":         func(_ *Order, a, _ *Replica) { a.Node = "b" },
+		"a lapsed replica":       func(_ *Order, a, _ *Replica) { a.Lapsed = true },
+		"price above the order":  func(_ *Order, a, _ *Replica) { a.Price = 101 },
+		"collateral overflows":   func(_ *Order, a, _ *Replica) { a.Collateral = 1 << 63 },
+		"accepted too early":     func(_ *Order, a, _ *Replica) { a.Accepted = 9 },
+		"accepted too late":      func(_ *Order, a, _ *Replica) { a.Accepted = 110 },
+		"paid unproven":          func(_ *Order, a, _ *Replica) { a.Paid = 1 },
+		"proven before accepted": func(_ *Order, _, b *Replica) { b.Since = 19 },
+		"proven after the end":   func(_ *Order, _, b *Replica) { b.Since = 110 },
+	} {
+		o, a, b := o, accepted, proven
+		change(&o, &a, &b)
+		if terms.Audit(o, []Replica{a, b}) == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // Limits of an order, so that every message about it is bounded work.
@@ -85,7 +86,7 @@ type Order struct {
 	Replicas uint32
 	Price    uint64 // most that the owner pays: ucella per GiB-day and replica
 	Start    int64  // height at which it was placed
-	End      int64  // first height that is no longer paid for
+	End      int64  // first height that is no longer paid for; where the owner ended it early, the height of that
 	Escrow   uint64 // ucella still held for it
 	Addrs    []string
 	Closed   bool // ended by its owner or by time
@@ -102,6 +103,7 @@ type Replica struct {
 	Base       uint64 // the node's count of proven heights with that report
 	Paid       uint64 // ucella paid so far
 	Collateral uint64 // ucella held from the operator
+	Lapsed     bool   // not a copy but the memory of one: its acceptance ended unproven, and the order takes the operator no more
 }
 
 // Pay is what holding size bytes for blocks costs at a price: floor(size * price * blocks / (GiB * DayBlocks)). It
@@ -160,6 +162,51 @@ func (t Terms) collateralFor(size, price uint64, blocks int64) (uint64, error) {
 		return 0, fmt.Errorf("%w: collateral overflows", ErrAccept)
 	}
 	return quo, nil
+}
+
+// check holds an order against the limits.
+func (o Order) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrOrder, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case len(o.Root) == 0 || len(o.Root) > MaxRoot:
+		return bad("root of %d bytes, want 1 to %d", len(o.Root), MaxRoot)
+	case o.Size == 0 || o.Size > MaxSize:
+		return bad("size %d, want 1 to %d bytes", o.Size, uint64(MaxSize))
+	case o.Replicas == 0 || o.Replicas > MaxReplicas:
+		return bad("%d replicas, want 1 to %d", o.Replicas, MaxReplicas)
+	case o.Price == 0 || o.Price > MaxPrice:
+		return bad("price %d, want 1 to %d", o.Price, uint64(MaxPrice))
+	}
+	return checkAddrs(o.Addrs)
+}
+
+// Audit refuses an order with replicas to which these rules could not have led, as far as they show it themselves. It is
+// for a state that is taken over from elsewhere: no later rule looks at these figures again.
+func (t Terms) Audit(o Order, held []Replica) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if o.Start < 0 || o.End < o.Start || o.End > maxTerm || o.Escrow > maxEscrow || o.Closed && (o.Escrow != 0 || len(held) != 0) {
+		return fmt.Errorf("%w: order %d from %d to %d with an escrow of %d and %d replicas", ErrOrder, o.ID, o.Start, o.End, o.Escrow, len(held))
+	}
+	if _, err := t.EscrowFor(o.Size, o.Price, o.End-o.Start, o.Replicas); err != nil {
+		return err
+	}
+	if uint64(len(held)) > uint64(o.Replicas) {
+		return fmt.Errorf("%w: order %d has %d replicas, at most %d", ErrOrder, o.ID, len(held), o.Replicas)
+	}
+	for i, r := range held {
+		if r.Order != o.ID || r.Lapsed || slices.ContainsFunc(held[:i], func(h Replica) bool { return h.Node == r.Node }) {
+			return fmt.Errorf("%w: order %d has no such replica of %s, or two", ErrOrder, o.ID, r.Node)
+		}
+		if r.Price == 0 || r.Price > o.Price || r.Collateral > maxEscrow || r.Accepted < o.Start || r.Accepted >= o.End ||
+			r.Proven && (r.Since < r.Accepted || r.Since >= o.End) || !r.Proven && (r.Since != 0 || r.Base != 0 || r.Paid != 0) {
+			return fmt.Errorf("%w: replica of order %d by %s: %+v", ErrOrder, o.ID, r.Node, r)
+		}
+	}
+	return nil
 }
 
 // checkAddrs bounds the places from which an order's blocks can be fetched. Whether they can be dialled is for those who

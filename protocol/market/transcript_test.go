@@ -2,6 +2,7 @@ package market
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -65,11 +66,11 @@ func (l *life) command(t *testing.T, d *datadriven.TestData) string {
 		o, moved, err = l.terms.Place(l.order.ID+1, word("owner"), []byte("root"), uint64(number("size", 0))*gib, number("blocks", 0),
 			uint32(number("replicas", 0)), uint64(number("price", 0)), nil, l.now)
 		if err == nil {
-			l.order, l.held = o, nil
+			l.order, l.held, l.lapsed = o, nil, nil
 		}
 	case "accept":
 		var r Replica
-		r, moved, err = l.terms.Accept(l.order, l.held, Ask{Node: node, Price: uint64(number("ask", 0)), MaxSize: uint64(number("takes", 1000)) * gib}, l.now)
+		r, moved, err = l.terms.Accept(l.order, append(slices.Clone(l.held), l.lapsed...), Ask{Node: node, Price: uint64(number("ask", 0)), MaxSize: uint64(number("takes", 1000)) * gib}, l.now)
 		if err == nil {
 			l.held = append(l.held, r)
 		}

@@ -2,6 +2,7 @@ package market
 
 import (
 	"context"
+	"errors"
 
 	"cosmossdk.io/collections"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/cella-network/cella/protocol/market"
 )
 
-// BeginBlock lapses acceptances and closes orders whose time has come, a bounded number a block.
+// BeginBlock lapses acceptances, closes orders and forgets closed ones whose time has come, a bounded number a block.
 func (k *Keeper) BeginBlock(ctx context.Context) error {
 	t, now, err := k.terms(ctx)
 	if err != nil {
@@ -34,7 +35,7 @@ func (k *Keeper) BeginBlock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	budget := itemsPerBlock // a closing counts for as many items as it ends replicas
+	budget := itemsPerBlock // a closing counts for as many items as it ends replicas, a forgotten order for its lapses
 	for _, key := range closings {
 		if budget <= 0 {
 			return nil
@@ -42,16 +43,16 @@ func (k *Keeper) BeginBlock(ctx context.Context) error {
 		if err := k.closings.Remove(ctx, key); err != nil {
 			return err
 		}
-		replicas := 0
+		items := 0
 		expire := func(ctx context.Context) (err error) {
-			replicas, err = k.expire(ctx, t, key.K2(), now)
+			items, err = k.expire(ctx, t, key.K2(), now)
 			return err
 		}
 		again := func() error { return k.closings.Set(ctx, collections.Join(now+retryBlocks, key.K2())) }
 		if err := k.try(ctx, expire, again); err != nil {
 			return err
 		}
-		budget -= 1 + replicas
+		budget -= 1 + items
 	}
 	return nil
 }
@@ -82,20 +83,30 @@ func (k *Keeper) lapse(ctx context.Context, t market.Terms, id uint64, operator 
 	if err != nil {
 		return err
 	}
-	if err := k.free(ctx, o, operator, now); err != nil {
+	if err := k.free(ctx, o, r, operator, now); err != nil {
 		return err
 	}
 	return k.execute(ctx, o, moved)
 }
 
-// expire closes an order by time and returns how many replicas that took.
+// expire closes an order by time, or forgets a closed one, and returns how many items of other lists that took.
 func (k *Keeper) expire(ctx context.Context, t market.Terms, id uint64, now int64) (int, error) {
+	if known, err := k.orders.Has(ctx, id); err != nil || !known {
+		return 0, err // it was ended early, and forgotten since
+	}
 	o, err := k.order(ctx, id)
-	if err != nil || o.Closed {
+	if err != nil {
 		return 0, err
 	}
-	if due := t.ExpireAt(o); due > now {
-		return 0, k.closings.Set(ctx, collections.Join(due, id)) // it was renewed
+	due := t.ExpireAt(o)
+	if o.Closed {
+		due = t.PruneAt(o)
+	}
+	if due > now {
+		return 0, k.closings.Set(ctx, collections.Join(due, id)) // it was renewed, or ended early
+	}
+	if o.Closed {
+		return k.prune(ctx, o, now)
 	}
 	held, proven, err := k.heldOf(ctx, id)
 	if err != nil {
@@ -105,5 +116,30 @@ func (k *Keeper) expire(ctx context.Context, t market.Terms, id uint64, now int6
 	if err != nil {
 		return 0, err
 	}
-	return len(held), k.close(ctx, o, held, moved, market.RuleTerm)
+	return len(held), k.close(ctx, t, o, held, moved, market.RuleTerm)
+}
+
+// prune forgets a closed order: placing and ending orders costs no more than fees, so it must not grow the state for ever.
+func (k *Keeper) prune(ctx context.Context, o market.Order, now int64) (int, error) {
+	var lapsed []collections.Pair[uint64, sdk.AccAddress]
+	if err := k.lapsed.Walk(ctx, collections.NewPrefixedPairRange[uint64, sdk.AccAddress](o.ID), func(key collections.Pair[uint64, sdk.AccAddress]) (bool, error) {
+		lapsed = append(lapsed, key)
+		return len(lapsed) == itemsPerBlock, nil
+	}); err != nil {
+		return 0, err
+	}
+	for _, key := range lapsed {
+		if err := k.lapsed.Remove(ctx, key); err != nil {
+			return 0, err
+		}
+	}
+	if len(lapsed) == itemsPerBlock {
+		return len(lapsed), k.closings.Set(ctx, collections.Join(now+1, o.ID)) // there may be more
+	}
+	owner, err := k.account(o.Owner)
+	if err != nil {
+		return 0, err
+	}
+	return len(lapsed), errors.Join(k.orders.Remove(ctx, o.ID), k.addrs.Remove(ctx, o.ID),
+		k.byOwner.Remove(ctx, collections.Join(owner, o.ID)), k.byRoot.Remove(ctx, collections.Join(o.Root, o.ID)))
 }

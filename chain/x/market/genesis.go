@@ -8,6 +8,7 @@ import (
 	"cosmossdk.io/core/address"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
 	api "github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/protocol/market"
@@ -21,12 +22,16 @@ func DefaultGenesis() *api.GenesisState {
 
 // ValidateGenesis refuses a state that the module could not have written.
 func ValidateGenesis(g *api.GenesisState, addresses address.Codec) error {
+	address := func(text string) error {
+		_, err := accountOf(addresses, text)
+		return err
+	}
 	if err := termsOf(g.Params).Validate(); err != nil {
 		return err
 	}
 	asks := map[string]bool{}
 	for _, a := range g.Asks {
-		if _, err := addresses.StringToBytes(a.Operator); err != nil || asks[a.Operator] {
+		if err := address(a.Operator); err != nil || asks[a.Operator] {
 			return fmt.Errorf("ask of %q: bad or doubled operator", a.Operator)
 		}
 		asks[a.Operator] = true
@@ -34,37 +39,41 @@ func ValidateGenesis(g *api.GenesisState, addresses address.Codec) error {
 			return err
 		}
 	}
-	orders := map[uint64]api.Order{}
+	orders, held := map[uint64]market.Order{}, map[uint64][]market.Replica{}
 	for _, o := range g.Orders {
-		if _, err := addresses.StringToBytes(o.Owner); err != nil {
-			return fmt.Errorf("order %d: owner %q: %w", o.Id, o.Owner, err)
+		if err := address(o.Owner); err != nil {
+			return fmt.Errorf("order %d: owner: %w", o.Id, err)
 		}
 		if _, ok := orders[o.Id]; ok || o.Id == 0 || o.Id > g.LastOrder {
 			return fmt.Errorf("order %d: doubled, or not within 1 to %d", o.Id, g.LastOrder)
 		}
-		orders[o.Id] = o
+		orders[o.Id] = orderOf(o)
 	}
-	type place struct {
-		order    uint64
-		operator string
-	}
-	held, replicas := map[uint64]uint32{}, map[place]bool{}
 	for _, r := range g.Replicas {
-		if _, err := addresses.StringToBytes(r.Operator); err != nil {
-			return fmt.Errorf("replica of order %d: operator %q: %w", r.Order, r.Operator, err)
+		if err := address(r.Operator); err != nil {
+			return fmt.Errorf("replica of order %d: operator: %w", r.Order, err)
 		}
-		o, ok := orders[r.Order]
-		if !ok || o.Closed || replicas[place{r.Order, r.Operator}] {
-			return fmt.Errorf("replica of order %d by %s: doubled, or the order is closed or unknown", r.Order, r.Operator)
+		if _, ok := orders[r.Order]; !ok {
+			return fmt.Errorf("replica of order %d by %s: the order is unknown", r.Order, r.Operator)
 		}
-		replicas[place{r.Order, r.Operator}] = true
-		if held[r.Order]++; held[r.Order] > o.Replicas {
-			return fmt.Errorf("order %d has more than %d replicas", r.Order, o.Replicas)
+		held[r.Order] = append(held[r.Order], replicaOf(r))
+	}
+	for _, o := range g.Orders {
+		if err := termsOf(g.Params).Audit(orders[o.Id], held[o.Id]); err != nil {
+			return err
+		}
+	}
+	for _, l := range g.Lapses {
+		if _, ok := orders[l.Order]; !ok {
+			return fmt.Errorf("lapse of order %d by %s: the order is unknown", l.Order, l.Operator)
+		}
+		if err := address(l.Operator); err != nil {
+			return fmt.Errorf("lapse of order %d: %w", l.Order, err)
 		}
 	}
 	for _, c := range g.Cursors {
-		if _, err := addresses.StringToBytes(c.Operator); err != nil {
-			return fmt.Errorf("cursor of %q: %w", c.Operator, err)
+		if err := address(c.Operator); err != nil {
+			return fmt.Errorf("cursor: %w", err)
 		}
 	}
 	return nil
@@ -98,6 +107,9 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 		if err != nil {
 			return err
 		}
+		if k.bank.BlockedAddr(operator) {
+			return fmt.Errorf("replica of order %d: %s can't be paid", r.Order, r.Operator)
+		}
 		if err := k.setReplica(ctx, operator, replicaOf(r)); err != nil {
 			return err
 		}
@@ -105,7 +117,15 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 			return err
 		}
 	}
+	owed := sdk.NewInt64Coin(k.denom, 0)
+	for _, r := range g.Replicas {
+		owed = owed.Add(sdk.NewCoin(k.denom, intOf(r.Collateral)))
+	}
 	for _, o := range g.Orders {
+		owed = owed.Add(sdk.NewCoin(k.denom, intOf(o.Escrow)))
+		if owner, err := k.account(o.Owner); err != nil || k.bank.BlockedAddr(owner) {
+			return fmt.Errorf("order %d: %s can't take a refund", o.Id, o.Owner)
+		}
 		if err := k.addrs.Set(ctx, o.Id, api.Order{Addrs: o.Addrs}); err != nil {
 			return err
 		}
@@ -119,6 +139,18 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 			if err := k.open.Set(ctx, o.Id); err != nil {
 				return err
 			}
+		}
+	}
+	if has := k.bank.GetBalance(ctx, authtypes.NewModuleAddress(ModuleName), k.denom); has.IsLT(owed) {
+		return fmt.Errorf("the module's account holds %s, its orders and replicas are owed %s", has, owed)
+	}
+	for _, l := range g.Lapses {
+		operator, err := k.account(l.Operator)
+		if err != nil {
+			return err
+		}
+		if err := k.lapsed.Set(ctx, collections.Join(l.Order, operator)); err != nil {
+			return err
 		}
 	}
 	for _, c := range g.Cursors {
@@ -159,6 +191,13 @@ func (k *Keeper) ExportGenesis(ctx context.Context) (*api.GenesisState, error) {
 	if err := k.replicas.Walk(ctx, nil, func(_ collections.Pair[uint64, sdk.AccAddress], r api.Replica) (bool, error) {
 		g.Replicas = append(g.Replicas, r)
 		return false, nil
+	}); err != nil {
+		return nil, err
+	}
+	if err := k.lapsed.Walk(ctx, nil, func(key collections.Pair[uint64, sdk.AccAddress]) (bool, error) {
+		text, err := k.addresses.BytesToString(key.K2())
+		g.Lapses = append(g.Lapses, api.Lapse{Order: key.K1(), Operator: text})
+		return false, err
 	}); err != nil {
 		return nil, err
 	}

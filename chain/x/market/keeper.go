@@ -41,6 +41,7 @@ type Bank interface {
 	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amount sdk.Coins) error
 	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amount sdk.Coins) error
 	BlockedAddr(addr sdk.AccAddress) bool
+	GetBalance(ctx context.Context, addr sdk.AccAddress, denom string) sdk.Coin
 }
 
 // Work counts proven heights.
@@ -75,8 +76,9 @@ type Keeper struct {
 	byRoot   collections.KeySet[collections.Pair[[]byte, uint64]]
 	open     collections.KeySet[uint64] // orders with a free place
 	lapses   collections.KeySet[collections.Triple[int64, uint64, sdk.AccAddress]]
-	closings collections.KeySet[collections.Pair[int64, uint64]]
+	closings collections.KeySet[collections.Pair[int64, uint64]] // height, order: when it closes, then when it is forgotten
 	cursors  collections.Map[sdk.AccAddress, uint64]
+	lapsed   collections.KeySet[collections.Pair[uint64, sdk.AccAddress]] // who accepted an order and did not prove it
 }
 
 // NewKeeper opens the module's store. Only authority may change the params; denom is the coin of all amounts.
@@ -101,6 +103,7 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 			collections.TripleKeyCodec(collections.Int64Key, collections.Uint64Key, account)),
 		closings: collections.NewKeySet(sb, collections.NewPrefix(11), "closings", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),
 		cursors:  collections.NewMap(sb, collections.NewPrefix(12), "cursors", account, collections.Uint64Value),
+		lapsed:   collections.NewKeySet(sb, collections.NewPrefix(13), "lapsed", collections.PairKeyCodec(collections.Uint64Key, account)),
 	}
 	if _, err := sb.Build(); err != nil {
 		panic(err) // two collections with one prefix: a programming error found at the first start
@@ -140,7 +143,7 @@ func (k *Keeper) Reported(ctx context.Context, operator sdk.AccAddress, report s
 			return err
 		}
 		moved = append(moved, out...)
-		if err := k.free(ctx, o, operator, now); err != nil {
+		if err := k.free(ctx, o, r, operator, now); err != nil {
 			return err
 		}
 	}
@@ -223,8 +226,8 @@ func (k *Keeper) settle(ctx context.Context, t market.Terms, id uint64, operator
 	return moved, k.setOrder(ctx, o)
 }
 
-// close stores a closed order, removes its replicas and executes the moves.
-func (k *Keeper) close(ctx context.Context, o market.Order, held []market.Replica, moved []market.Move, rule market.Rule) error {
+// close stores a closed order until it is forgotten, removes its replicas and executes the moves.
+func (k *Keeper) close(ctx context.Context, t market.Terms, o market.Order, held []market.Replica, moved []market.Move, rule market.Rule) error {
 	for _, r := range held {
 		operator, err := k.account(r.Node)
 		if err != nil {
@@ -237,6 +240,9 @@ func (k *Keeper) close(ctx context.Context, o market.Order, held []market.Replic
 	if err := k.open.Remove(ctx, o.ID); err != nil {
 		return err
 	}
+	if err := k.closings.Set(ctx, collections.Join(t.PruneAt(o), o.ID)); err != nil {
+		return err
+	}
 	if err := k.setOrder(ctx, o); err != nil {
 		return err
 	}
@@ -246,12 +252,18 @@ func (k *Keeper) close(ctx context.Context, o market.Order, held []market.Replic
 	return k.emit(ctx, &api.EventClosed{Order: o.ID, Refund: sum(moved, rule), Rule: string(rule)})
 }
 
-// free removes a replica, stores its order and opens the place again while the order runs.
-func (k *Keeper) free(ctx context.Context, o market.Order, operator sdk.AccAddress, now int64) error {
+// free removes a replica, stores its order and opens the place again while the order runs, to others alone if the replica
+// ended unproven.
+func (k *Keeper) free(ctx context.Context, o market.Order, r market.Replica, operator sdk.AccAddress, now int64) error {
 	if err := k.removeReplica(ctx, o.ID, operator); err != nil {
 		return err
 	}
 	if now < o.End {
+		if !r.Proven {
+			if err := k.lapsed.Set(ctx, collections.Join(o.ID, operator)); err != nil {
+				return err
+			}
+		}
 		if err := k.open.Set(ctx, o.ID); err != nil {
 			return err
 		}

@@ -535,21 +535,36 @@ func TestGenesisRoundTrip(t *testing.T) {
 	if _, err := (msgServer{w.keeper}).End(w.ctx, &api.MsgEnd{Owner: text(account("alice")), Order: closed}); err != nil {
 		t.Fatal(err)
 	}
+	lapsing := w.place(t, "alice", "four", 1, 100)
+	w.fund(t, "dave", 1_000_000)
+	w.take(t, "dave", lapsing)
+	if _, err := w.report("dave", nil, []uint64{lapsing}); err != nil {
+		t.Fatal(err)
+	}
 	exported := w.module.ExportGenesis(w.ctx, w.cfg.Codec)
 	if err := w.module.ValidateGenesis(w.cfg.Codec, nil, exported); err != nil {
 		t.Fatal(err)
 	}
 	again := newWorld(t, params)
-	again.module.InitGenesis(again.ctx, again.cfg.Codec, exported)
-	if got := again.module.ExportGenesis(again.ctx, again.cfg.Codec); !bytes.Equal(got, exported) {
-		t.Errorf("exported\n%s\nimported\n%s", exported, got)
+	var state api.GenesisState
+	w.cfg.Codec.MustUnmarshalJSON(exported, &state)
+	if len(state.Lapses) != 1 {
+		t.Errorf("exported %d lapses, want dave's", len(state.Lapses))
 	}
-	// The queues and lists were rebuilt: both chains go on alike.
+	poor, _ := again.ctx.CacheContext()
+	if err := again.keeper.InitGenesis(poor, &state); err == nil || !strings.Contains(err.Error(), "owed") {
+		t.Errorf("started without the coins that are owed: %v", err)
+	}
 	coins := w.bank.GetBalance(w.ctx, authtypes.NewModuleAddress(ModuleName), denom)
 	again.fund(t, "bank", coins.Amount.Int64())
 	if err := again.bank.SendCoinsFromAccountToModule(again.ctx, account("bank"), ModuleName, sdk.NewCoins(coins)); err != nil {
 		t.Fatal(err)
 	}
+	again.module.InitGenesis(again.ctx, again.cfg.Codec, exported)
+	if got := again.module.ExportGenesis(again.ctx, again.cfg.Codec); !bytes.Equal(got, exported) {
+		t.Errorf("exported\n%s\nimported\n%s", exported, got)
+	}
+	// The queues and lists were rebuilt: both chains go on alike.
 	a, b := w.next(t, 250), again.next(t, 250)
 	if len(a) == 0 || strings.Join(a, "\n") != strings.Join(b, "\n") {
 		t.Errorf("one chain goes on with\n%s\nthe other with\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
@@ -562,7 +577,16 @@ func TestGenesisRoundTrip(t *testing.T) {
 func TestGenesisRefused(t *testing.T) {
 	w := newWorld(t, params)
 	alice := text(account("alice"))
-	order := api.Order{Id: 1, Owner: alice, Root: []byte("r"), Replicas: 1}
+	order := api.Order{Id: 1, Owner: alice, Root: []byte("r"), Size_: 1, Replicas: 1, Price: 1, End: 100}
+	two := order
+	two.Replicas = 2
+	replica := func(name string) api.Replica { return api.Replica{Order: 1, Operator: text(account(name)), Price: 1} }
+	if err := ValidateGenesis(&api.GenesisState{Params: params, LastOrder: 1, Orders: []api.Order{two},
+		Replicas: []api.Replica{replica("alice"), replica("bob")}, Lapses: []api.Lapse{{Order: 1, Operator: alice}}}, w.keeper.addresses); err != nil {
+		t.Fatal(err)
+	}
+	broken := order
+	broken.End = -1
 	for name, g := range map[string]api.GenesisState{
 		"bad params":          {},
 		"doubled ask":         {Params: params, Asks: []api.Ask{{Operator: alice}, {Operator: alice}}},
@@ -572,9 +596,13 @@ func TestGenesisRefused(t *testing.T) {
 		"owner unreadable":    {Params: params, LastOrder: 1, Orders: []api.Order{{Id: 1}}},
 		"replica of nothing":  {Params: params, Replicas: []api.Replica{{Order: 1, Operator: alice}}},
 		"too many replicas": {Params: params, LastOrder: 1, Orders: []api.Order{order},
-			Replicas: []api.Replica{{Order: 1, Operator: alice}, {Order: 1, Operator: text(account("bob"))}}},
-		"doubled replica": {Params: params, LastOrder: 1, Orders: []api.Order{{Id: 1, Owner: alice, Root: []byte("r"), Replicas: 2}},
-			Replicas: []api.Replica{{Order: 1, Operator: alice}, {Order: 1, Operator: alice}}},
+			Replicas: []api.Replica{replica("alice"), replica("bob")}},
+		"doubled replica": {Params: params, LastOrder: 1, Orders: []api.Order{two}, Replicas: []api.Replica{replica("alice"), replica("alice")}},
+		"two spellings": {Params: params, LastOrder: 1, Orders: []api.Order{two},
+			Replicas: []api.Replica{replica("alice"), {Order: 1, Operator: strings.ToUpper(alice), Price: 1}}},
+		"impossible order": {Params: params, LastOrder: 1, Orders: []api.Order{broken}},
+		"lapse of nothing": {Params: params, Lapses: []api.Lapse{{Order: 1, Operator: alice}}},
+		"lapse of nobody":  {Params: params, LastOrder: 1, Orders: []api.Order{order}, Lapses: []api.Lapse{{Order: 1}}},
 	} {
 		if err := ValidateGenesis(&g, w.keeper.addresses); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -105,7 +105,15 @@ func (k msgServer) Accept(ctx context.Context, msg *api.MsgAccept) (*api.MsgAcce
 	if err != nil {
 		return nil, err
 	}
-	r, moved, err := t.Accept(o, held, market.Ask{Node: ask.Operator, Price: ask.Price, MaxSize: ask.MaxSize}, now)
+	lapsed, err := k.lapsed.Has(ctx, collections.Join(o.ID, operator))
+	if err != nil {
+		return nil, err
+	}
+	known := held
+	if lapsed {
+		known = append(known, market.Replica{Order: o.ID, Node: msg.Operator, Lapsed: true})
+	}
+	r, moved, err := t.Accept(o, known, market.Ask{Node: ask.Operator, Price: ask.Price, MaxSize: ask.MaxSize}, now)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -155,11 +163,15 @@ func (k msgServer) End(ctx context.Context, msg *api.MsgEnd) (*api.MsgEndRespons
 	if err != nil {
 		return nil, err
 	}
+	// Unless the order was renewed since, this is where it waits for its term.
+	if err := k.closings.Remove(ctx, collections.Join(t.ExpireAt(o), o.ID)); err != nil {
+		return nil, err
+	}
 	o, moved, err := t.EndEarly(o, held, proven, now)
 	if err != nil {
 		return nil, refused(err)
 	}
-	return &api.MsgEndResponse{Refund: sum(moved, market.RuleOwner)}, k.close(ctx, o, held, moved, market.RuleOwner)
+	return &api.MsgEndResponse{Refund: sum(moved, market.RuleOwner)}, k.close(ctx, t, o, held, moved, market.RuleOwner)
 }
 
 func (k msgServer) Settle(ctx context.Context, msg *api.MsgSettle) (*api.MsgSettleResponse, error) {
@@ -186,8 +198,21 @@ func (k msgServer) Settle(ctx context.Context, msg *api.MsgSettle) (*api.MsgSett
 			return nil, err
 		}
 		moved = append(moved, out...)
+		// The queues do this by themselves, unless governance made a term longer and then shorter again: then an item waits
+		// for a height that is no longer due.
+		if err := k.lapse(ctx, t, o.ID, operator, now); err != nil {
+			return nil, err
+		}
 	}
-	return &api.MsgSettleResponse{Paid: sum(moved, market.RuleProof)}, k.execute(ctx, o, moved)
+	if err := k.execute(ctx, o, moved); err != nil {
+		return nil, err
+	}
+	if !o.Closed && now >= t.ExpireAt(o) {
+		if _, err := k.expire(ctx, t, o.ID, now); err != nil {
+			return nil, err
+		}
+	}
+	return &api.MsgSettleResponse{Paid: sum(moved, market.RuleProof)}, nil
 }
 
 func (k msgServer) UpdateParams(ctx context.Context, msg *api.MsgUpdateParams) (*api.MsgUpdateParamsResponse, error) {

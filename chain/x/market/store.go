@@ -8,6 +8,7 @@ import (
 	"github.com/cosmos/gogoproto/proto"
 
 	"cosmossdk.io/collections"
+	"cosmossdk.io/core/address"
 	sdkmath "cosmossdk.io/math"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -27,10 +28,17 @@ func termsOf(p api.Params) market.Terms {
 		AcceptBlocks: p.AcceptBlocks, GraceBlocks: p.GraceBlocks, Collateral: p.Collateral}
 }
 
-func (k *Keeper) account(text string) (sdk.AccAddress, error) {
-	b, err := k.addresses.StringToBytes(text)
+func (k *Keeper) account(text string) (sdk.AccAddress, error) { return accountOf(k.addresses, text) }
+
+// accountOf reads an address. It has one spelling: bech32 knows capitals as well, and the rules, which compare texts, would
+// take one operator for two.
+func accountOf(addresses address.Codec, text string) (sdk.AccAddress, error) {
+	b, err := addresses.StringToBytes(text)
 	if err != nil {
 		return nil, ErrRefused.Wrapf("address %q: %s", text, err)
+	}
+	if canonical, err := addresses.BytesToString(b); err != nil || canonical != text {
+		return nil, ErrRefused.Wrapf("address %q: not how this chain writes it", text)
 	}
 	return b, nil
 }
@@ -114,7 +122,7 @@ func (k *Keeper) dueClosings(ctx context.Context, now int64, limit int) (keys []
 	return keys, err
 }
 
-// index stores an order's entries in the lists by owner and root and its closing height.
+// index stores an order's entries in the lists by owner and root and the height at which it closes, or is forgotten.
 func (k *Keeper) index(ctx context.Context, t market.Terms, o market.Order) error {
 	owner, err := k.account(o.Owner)
 	if err != nil {
@@ -126,10 +134,11 @@ func (k *Keeper) index(ctx context.Context, t market.Terms, o market.Order) erro
 	if err := k.byRoot.Set(ctx, collections.Join(o.Root, o.ID)); err != nil {
 		return err
 	}
+	due := t.ExpireAt(o)
 	if o.Closed {
-		return nil
+		due = t.PruneAt(o)
 	}
-	return k.closings.Set(ctx, collections.Join(t.ExpireAt(o), o.ID))
+	return k.closings.Set(ctx, collections.Join(due, o.ID))
 }
 
 // indexReplica stores a replica's entry in its operator's list and, until it is proven, the height of its lapse.
