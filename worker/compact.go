@@ -7,7 +7,6 @@ import (
 
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/storageproof"
-	"github.com/cella-network/cella/worker/disk"
 )
 
 // compact frees data sectors of which less than half is needed: live blocks are sealed again elsewhere, then the sector is
@@ -84,7 +83,7 @@ func (s *session) compactSector(ctx context.Context, id uint32) error {
 }
 
 // live lists the blocks of a sector that some order needs, and the cells that they fill.
-func (s *session) live(id uint32) (keys []disk.Key, cells uint32) {
+func (s *session) live(id uint32) (keys []storageproof.BlockKey, cells uint32) {
 	for _, k := range s.disk.Blocks(id) {
 		if !s.held.needed(k) {
 			continue
@@ -97,7 +96,7 @@ func (s *session) live(id uint32) (keys []disk.Key, cells uint32) {
 	return keys, cells
 }
 
-func (s *session) moveBlock(ctx context.Context, k disk.Key) error {
+func (s *session) moveBlock(ctx context.Context, k storageproof.BlockKey) error {
 	_, err := s.withLane(ctx, func(l *lane) (wire.SealReply, error) {
 		cells, tags, err := s.disk.Read(k)
 		if err != nil {
@@ -108,7 +107,7 @@ func (s *session) moveBlock(ctx context.Context, k disk.Key) error {
 		return r, err
 	})
 	if err != nil {
-		return fmt.Errorf("move block %x: %w", k[1:9], err)
+		return fmt.Errorf("move block %x: %w", k.Digest[:8], err)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/cella-network/cella/protocol/storageproof"
-	"github.com/cella-network/cella/worker/disk"
 )
 
 // stage is how far an order is.
@@ -23,7 +22,7 @@ const (
 type holding struct {
 	ref    storageproof.OrderRef
 	stage  stage
-	keys   map[disk.Key]struct{}
+	keys   map[storageproof.BlockKey]struct{}
 	cancel context.CancelFunc // ends its fetching; nil otherwise
 }
 
@@ -32,11 +31,11 @@ type holding struct {
 type ledger struct {
 	mu     sync.Mutex
 	orders map[uint64]*holding
-	refs   map[disk.Key]int32
+	refs   map[storageproof.BlockKey]int32
 }
 
 func (l *ledger) init() {
-	l.orders, l.refs = map[uint64]*holding{}, map[disk.Key]int32{}
+	l.orders, l.refs = map[uint64]*holding{}, map[storageproof.BlockKey]int32{}
 }
 
 // begin enters an order that is being fetched; false if it is there already.
@@ -46,14 +45,14 @@ func (l *ledger) begin(ref storageproof.OrderRef, cancel context.CancelFunc) boo
 	if l.orders[ref.ID] != nil {
 		return false
 	}
-	l.orders[ref.ID] = &holding{ref: ref, keys: map[disk.Key]struct{}{}, cancel: cancel}
+	l.orders[ref.ID] = &holding{ref: ref, keys: map[storageproof.BlockKey]struct{}{}, cancel: cancel}
 	return true
 }
 
 // restore enters an order that the last accepted report names.
-func (l *ledger) restore(ref storageproof.OrderRef, keys []disk.Key) {
+func (l *ledger) restore(ref storageproof.OrderRef, keys []storageproof.BlockKey) {
 	l.mu.Lock()
-	h := &holding{ref: ref, stage: held, keys: map[disk.Key]struct{}{}}
+	h := &holding{ref: ref, stage: held, keys: map[storageproof.BlockKey]struct{}{}}
 	l.orders[ref.ID] = h
 	l.mu.Unlock()
 	for _, k := range keys {
@@ -62,7 +61,7 @@ func (l *ledger) restore(ref storageproof.OrderRef, keys []disk.Key) {
 }
 
 // need notes that an order needs a block. Call it before the block is sealed: from then on compaction leaves it alone.
-func (l *ledger) need(id uint64, k disk.Key) {
+func (l *ledger) need(id uint64, k storageproof.BlockKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.orders[id]
@@ -76,7 +75,7 @@ func (l *ledger) need(id uint64, k disk.Key) {
 }
 
 // needed tells whether some order needs a block.
-func (l *ledger) needed(k disk.Key) bool {
+func (l *ledger) needed(k storageproof.BlockKey) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.refs[k] > 0
@@ -168,13 +167,13 @@ func (l *ledger) stop(id uint64) {
 }
 
 // under lists the sealed blocks under a root, by the links in the directories.
-func (s *session) under(root []byte) []disk.Key {
-	k, ok := disk.ParseKey(root)
-	if !ok {
+func (s *session) under(root []byte) []storageproof.BlockKey {
+	k, err := storageproof.ParseBlockKey(root)
+	if err != nil {
 		return nil
 	}
-	seen := map[disk.Key]struct{}{k: {}}
-	out := []disk.Key{k}
+	seen := map[storageproof.BlockKey]struct{}{k: {}}
+	out := []storageproof.BlockKey{k}
 	for i := 0; i < len(out); i++ {
 		for _, l := range s.disk.Links(out[i]) {
 			if _, ok := seen[l]; !ok {

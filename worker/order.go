@@ -15,7 +15,6 @@ import (
 	"github.com/cella-network/cella/content"
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/storageproof"
-	"github.com/cella-network/cella/worker/disk"
 )
 
 const (
@@ -119,8 +118,8 @@ func (d *dealer) fetch(ctx context.Context, o market.Order, root cid.Cid, p *pro
 // have tells whether a block is sealed already, and keeps it from compaction for this order. A release can't come between the
 // two.
 func (d *dealer) have(order uint64, c cid.Cid) bool {
-	k, ok := disk.ParseKey(c.Bytes())
-	if !ok {
+	k, err := storageproof.ParseBlockKey(c.Bytes())
+	if err != nil {
 		return false
 	}
 	d.gate.RLock()

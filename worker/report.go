@@ -381,8 +381,8 @@ func (s *session) announceRoots(ctx context.Context, orders []storageproof.Order
 // withdrawRoots ends the announcements of roots that no order here names any more.
 func (s *session) withdrawRoots(gone []storageproof.OrderRef) {
 	for _, o := range gone {
-		k, ok := disk.ParseKey(o.Root)
-		if c, err := cid.Cast(o.Root); err == nil && ok && !s.held.needed(k) {
+		k, notBlock := storageproof.ParseBlockKey(o.Root)
+		if c, err := cid.Cast(o.Root); err == nil && notBlock == nil && !s.held.needed(k) {
 			s.Content.Unprovide(c)
 		}
 	}

@@ -83,8 +83,8 @@ var errBlock = errors.New("the enclave refuses the block")
 
 // sealBlock seals one block for an order and returns how many bytes of cells that took.
 func (s *session) sealBlock(ctx context.Context, order uint64, b blocks.Block) (uint64, error) {
-	k, ok := disk.ParseKey(b.Cid().Bytes())
-	if !ok {
+	k, err := storageproof.ParseBlockKey(b.Cid().Bytes())
+	if err != nil {
 		return 0, fmt.Errorf("%w: %s is of a kind that is not stored", errBlock, b.Cid())
 	}
 	s.held.need(order, k)

@@ -11,6 +11,7 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/storageproof"
 	"github.com/cella-network/cella/worker/disk"
 )
 
@@ -48,10 +49,10 @@ func (t *Store) current() *session {
 	return t.session
 }
 
-func (t *Store) find(c cid.Cid) (*session, disk.Key, disk.Location, error) {
+func (t *Store) find(c cid.Cid) (*session, storageproof.BlockKey, disk.Location, error) {
 	s := t.current()
-	k, ok := disk.ParseKey(c.Bytes())
-	if s == nil || !ok {
+	k, err := storageproof.ParseBlockKey(c.Bytes())
+	if s == nil || err != nil {
 		return nil, k, disk.Location{}, ipld.ErrNotFound{Cid: c}
 	}
 	at, ok := s.disk.Find(k)
@@ -86,7 +87,7 @@ func (t *Store) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 }
 
 // open reads a block's cells and lets the enclave decrypt them.
-func (s *session) open(ctx context.Context, k disk.Key) ([]byte, error) {
+func (s *session) open(ctx context.Context, k storageproof.BlockKey) ([]byte, error) {
 	cells, tags, err := s.disk.Read(k)
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func (t *Store) GetSize(_ context.Context, c cid.Cid) (int, error) {
 // AllKeysChan lists the sealed blocks.
 func (t *Store) AllKeysChan(ctx context.Context) (<-chan cid.Cid, error) {
 	out := make(chan cid.Cid)
-	var keys []disk.Key
+	var keys []storageproof.BlockKey
 	if s := t.current(); s != nil {
 		keys = s.disk.Keys()
 	}

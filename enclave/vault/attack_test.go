@@ -301,7 +301,7 @@ func books(t *testing.T, v *Vault) {
 			t.Errorf("sector %d is released with %d blocks of orders", s.id, held[s.slot])
 		}
 	}
-	refs := map[key]uint32{}
+	refs := map[storageproof.BlockKey]uint32{}
 	for _, o := range v.orders {
 		if !o.counted {
 			continue

@@ -8,7 +8,7 @@ import (
 // order is one that the vault holds. It is held, with its blocks, until an accepted report let it go.
 type order struct {
 	ref      storageproof.OrderRef
-	root     key
+	root     storageproof.BlockKey
 	counted  bool // its blocks count it in their refs
 	accepted bool // the last accepted report names it
 	dropping bool // the next report lets it go
@@ -37,7 +37,7 @@ func (v *Vault) Complete(m wire.Complete) (wire.CompleteReply, error) {
 	found, size, missing := v.walk(root)
 	reply := wire.CompleteReply{Size: size, Blocks: uint64(len(found))}
 	if missing != nil {
-		reply.Missing = missing.bytes()
+		reply.Missing = missing.CID()
 		return reply, nil
 	}
 	if size != m.Order.Size {
@@ -54,13 +54,13 @@ func (v *Vault) Complete(m wire.Complete) (wire.CompleteReply, error) {
 
 // walk finds the distinct blocks under a root and their bytes, or the first one that is absent. Each is looked at once, so
 // that a DAG which names the same block many times costs no more.
-func (v *Vault) walk(root key) (found map[key]bool, size uint64, missing *key) {
-	found = map[key]bool{}
+func (v *Vault) walk(root storageproof.BlockKey) (found map[storageproof.BlockKey]bool, size uint64, missing *storageproof.BlockKey) {
+	found = map[storageproof.BlockKey]bool{}
 	if _, ok := v.live(root); !ok {
 		return found, 0, &root
 	}
 	found[root] = true
-	for todo := []key{root}; len(todo) > 0; {
+	for todo := []storageproof.BlockKey{root}; len(todo) > 0; {
 		k := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		size += uint64(v.blocks[k].length)
@@ -79,7 +79,7 @@ func (v *Vault) walk(root key) (found map[key]bool, size uint64, missing *key) {
 }
 
 // count adds one order to the refs of its blocks, or takes it away.
-func (v *Vault) count(blocks map[key]bool, by int) {
+func (v *Vault) count(blocks map[storageproof.BlockKey]bool, by int) {
 	for k := range blocks {
 		p := v.blocks[k]
 		before := p.refs

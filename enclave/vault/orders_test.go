@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/storageproof"
 )
 
 // TestCompleteCountsOnce: a block that a DAG names often counts once, and inline blocks count nothing.
@@ -14,7 +15,7 @@ func TestCompleteCountsOnce(t *testing.T) {
 	must(t, s.open(1))
 	leaf := expand("leaf", 1000)
 	inner := node([]byte("inner"), rawCID(leaf), rawCID(leaf))
-	root := node([]byte("root"), pbCID(inner), rawCID(leaf), pbCID(inner), inlineCID(codecRaw, []byte("hi")), inlineCID(codecDagPB, node(nil, rawCID(leaf))))
+	root := node([]byte("root"), pbCID(inner), rawCID(leaf), pbCID(inner), inlineCID(storageproof.CodecRaw, []byte("hi")), inlineCID(storageproof.CodecDagPB, node(nil, rawCID(leaf))))
 	for _, b := range [][]byte{inner, root} {
 		_, err := s.seal(1, pbCID(b), b)
 		must(t, err)
@@ -43,7 +44,7 @@ func TestCompleteCountsOnce(t *testing.T) {
 	if _, err := s.complete(1, rawCID(twin), size); code(err) != wire.CodeInvalid {
 		t.Errorf("the same order with another root of its size: %v", err)
 	}
-	if _, err := s.complete(2, inlineCID(codecRaw, []byte("hi")), 2); code(err) != wire.CodeInvalid {
+	if _, err := s.complete(2, inlineCID(storageproof.CodecRaw, []byte("hi")), 2); code(err) != wire.CodeInvalid {
 		t.Errorf("an inline root: %v", err)
 	}
 	must(t, s.v.Drop(wire.Drop{Orders: []uint64{1, 1}}))

@@ -20,7 +20,7 @@ type restoration struct {
 	cells     uint32
 	directory hash.Hash
 	rest      []byte // bytes of a record that is not whole yet
-	records   []record
+	records   []storageproof.Record
 }
 
 // RestoreBegin brings the vault back to what the chain last accepted: standing is the account's proven record, nil if the
@@ -145,13 +145,13 @@ func (v *Vault) RestoreSector(m wire.RestoreSector) (wire.RestoreSectorReply, er
 func (r *restoration) read(part []byte) {
 	p := append(r.rest, part...)
 	for r.cells < r.row.Cells {
-		rec, n, ok := readRecord(p)
+		rec, n, ok := storageproof.ReadRecord(p)
 		if r.bad = !ok; r.bad || n == 0 {
 			break
 		}
 		r.directory.Write(p[:n])
 		r.records = append(r.records, rec)
-		r.cells += uint32(storageproof.CellsOf(uint64(rec.length)))
+		r.cells += rec.Cells()
 		p = p[n:]
 	}
 	if r.bad || r.cells >= r.row.Cells {
@@ -166,8 +166,8 @@ func (v *Vault) revive(r *restoration) {
 	v.slots = append(v.slots, s)
 	v.byID[s.id] = s.slot
 	for _, rec := range r.records {
-		if _, known := v.blocks[rec.key]; !known { // a block that was moved lies in two sectors
-			v.index(s, rec.key, rec.first, rec.length, rec.links)
+		if _, known := v.blocks[rec.Key]; !known { // a block that was moved lies in two sectors
+			v.index(s, rec.Key, rec.First, rec.Length, rec.Links)
 		}
 	}
 }

@@ -22,8 +22,9 @@ func TestRestoreMatches(t *testing.T) {
 	s.slot()
 	header, dir := s.disk[1].bytes[:storageproof.CellSize], s.disk[1].directory
 	tag := [32]byte(s.rows.tagRoots[1])
+	_, n, _ := storageproof.ReadRecord(dir)
 	flip := func(p []byte, i int) []byte { q := bytes.Clone(p); q[i] ^= 1; return q }
-	extra := record{key: key{codec: codecRaw}, first: 4, length: 1}.append(nil)
+	extra := storageproof.Record{Key: storageproof.BlockKey{Codec: storageproof.CodecRaw}, First: 4, Length: 1}.Append(nil)
 	for name, c := range map[string]struct {
 		m  wire.RestoreSector
 		ok bool
@@ -47,7 +48,7 @@ func TestRestoreMatches(t *testing.T) {
 		"changed first cell":       {wire.RestoreSector{Header: header, TagRoot: tag, Directory: flip(dir, 36)}, false},
 		"changed length":           {wire.RestoreSector{Header: header, TagRoot: tag, Directory: flip(dir, 40)}, false},
 		"changed link":             {wire.RestoreSector{Header: header, TagRoot: tag, Directory: flip(dir, len(dir)-1)}, false},
-		"first record left out":    {wire.RestoreSector{Header: header, TagRoot: tag, Directory: dir[recordSize:]}, false},
+		"first record left out":    {wire.RestoreSector{Header: header, TagRoot: tag, Directory: dir[n:]}, false},
 		"another sector's content": {wire.RestoreSector{Header: header, TagRoot: tag, Directory: s.disk[2].directory}, false},
 	} {
 		s.start()

@@ -17,7 +17,7 @@ type place struct {
 }
 
 // live returns the block's place if its sector will be in the next report.
-func (v *Vault) live(k key) (place, bool) {
+func (v *Vault) live(k storageproof.BlockKey) (place, bool) {
 	p, ok := v.blocks[k]
 	if !ok || v.slots[p.slot] == nil || v.slots[p.slot].released {
 		return place{}, false
@@ -35,10 +35,10 @@ func (v *Vault) Seal(m wire.Seal, buf []byte) (wire.SealReply, error) {
 	if len(m.Data) > storageproof.MaxBlock {
 		return wire.SealReply{}, refuse(wire.CodeInvalid, "block of %d bytes, at most %d", len(m.Data), storageproof.MaxBlock)
 	}
-	if sha256.Sum256(m.Data) != k.digest {
+	if sha256.Sum256(m.Data) != k.Digest {
 		return wire.SealReply{}, refuse(wire.CodeInvalid, "the bytes are not those that the CID names")
 	}
-	links, err := linksOf(k.codec, m.Data)
+	links, err := linksOf(k.Codec, m.Data)
 	if err != nil {
 		return wire.SealReply{}, err
 	}
@@ -70,7 +70,16 @@ func (v *Vault) Read(m wire.Read, buf []byte) (wire.ReadReply, error) {
 	return wire.ReadReply{Data: data}, err
 }
 
-func (v *Vault) decrypt(k key, cells, tags, buf []byte) (data []byte, links []key, err error) {
+// blockKey is storageproof.ParseBlockKey with the refusal that the host gets.
+func blockKey(cid []byte) (storageproof.BlockKey, error) {
+	k, err := storageproof.ParseBlockKey(cid)
+	if err != nil {
+		return k, refuse(wire.CodeInvalid, "%v", err)
+	}
+	return k, nil
+}
+
+func (v *Vault) decrypt(k storageproof.BlockKey, cells, tags, buf []byte) (data []byte, links []storageproof.BlockKey, err error) {
 	p, links, aead, err := v.locate(k)
 	if err != nil {
 		return nil, nil, err
@@ -95,7 +104,7 @@ func (v *Vault) decrypt(k key, cells, tags, buf []byte) (data []byte, links []ke
 }
 
 // locate finds a block that is sealed, in a released sector too as long as that is not overwritten.
-func (v *Vault) locate(k key) (place, []key, cipher.AEAD, error) {
+func (v *Vault) locate(k storageproof.BlockKey) (place, []storageproof.BlockKey, cipher.AEAD, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.want(ready); err != nil {
@@ -118,7 +127,7 @@ func (s *sector) cipher() (cipher.AEAD, error) {
 }
 
 // store reserves cells, encrypts outside of the lock, and commits.
-func (v *Vault) store(k key, links []key, data []byte, sector uint32, move bool, buf []byte) (wire.SealReply, error) {
+func (v *Vault) store(k storageproof.BlockKey, links []storageproof.BlockKey, data []byte, sector uint32, move bool, buf []byte) (wire.SealReply, error) {
 	s, r, known, err := v.reserve(k, links, len(data), sector, move)
 	if err != nil || r == nil {
 		return known, err
@@ -139,7 +148,7 @@ type target struct {
 }
 
 // reserve hands out cells for a block. Without a reservation the reply says that the block is known.
-func (v *Vault) reserve(k key, links []key, length int, id uint32, move bool) (target, *reservation, wire.SealReply, error) {
+func (v *Vault) reserve(k storageproof.BlockKey, links []storageproof.BlockKey, length int, id uint32, move bool) (target, *reservation, wire.SealReply, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	none := func(err error) (target, *reservation, wire.SealReply, error) {
@@ -170,7 +179,7 @@ func (v *Vault) reserve(k key, links []key, length int, id uint32, move bool) (t
 	}
 	o := s.open
 	r := &reservation{key: k, links: links, first: o.reserved, cells: n, length: uint32(length)}
-	r.record = record{key: k, first: r.first, length: r.length, links: links}.append(nil)
+	r.record = storageproof.Record{Key: k, First: r.first, Length: r.length, Links: links}.Append(nil)
 	for i, unit := 0, r.first/storageproof.UnitCells; unit <= (r.first+n-1)/storageproof.UnitCells; i, unit = i+1, unit+1 {
 		if o.pages[unit] == nil {
 			o.pages[unit] = new([storageproof.CellSize]byte)
@@ -232,7 +241,7 @@ func (v *Vault) commit(s *sector, r *reservation) {
 }
 
 // index notes where a block lies now; the orders that need it need it there.
-func (v *Vault) index(s *sector, k key, cell, length uint32, links []key) {
+func (v *Vault) index(s *sector, k storageproof.BlockKey, cell, length uint32, links []storageproof.BlockKey) {
 	was, known := v.blocks[k]
 	if known {
 		if old := v.slots[was.slot]; old != nil {

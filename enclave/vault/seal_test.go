@@ -28,7 +28,7 @@ func TestSealRefuses(t *testing.T) {
 		"another block's CID": {2, rawCID([]byte("y")), data, wire.CodeInvalid},
 		"no CID":              {2, nil, data, wire.CodeInvalid},
 		"codec":               {2, otherCodec, data, wire.CodeInvalid},
-		"inline":              {2, inlineCID(codecRaw, []byte("x")), []byte("x"), wire.CodeInvalid},
+		"inline":              {2, inlineCID(storageproof.CodecRaw, []byte("x")), []byte("x"), wire.CodeInvalid},
 		"too large":           {2, rawCID(big), big, wire.CodeInvalid},
 		"bad dag-pb":          {2, pbCID(bad), bad, wire.CodeInvalid},
 		"free sector":         {1, rawCID(data), data, wire.CodeState},

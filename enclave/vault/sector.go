@@ -40,8 +40,8 @@ type opening struct {
 // reservation is a run of cells between being handed out and being committed. Cells are handed out in one order and
 // encrypted in any; they are committed in the first, so that a report always covers a prefix of the sector.
 type reservation struct {
-	key    key
-	links  []key
+	key    storageproof.BlockKey
+	links  []storageproof.BlockKey
 	first  uint32
 	cells  uint32
 	length uint32

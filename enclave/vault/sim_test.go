@@ -413,12 +413,12 @@ func (s *sim) reindex(id uint32, entry []byte) {
 	row, err := storageproof.UnmarshalEntry(entry)
 	must(s.t, err)
 	for p := s.disk[id].directory; len(p) > 0; {
-		r, n, _ := readRecord(p)
-		if n == 0 || r.first >= row.Cells {
+		r, n, _ := storageproof.ReadRecord(p)
+		if n == 0 || r.First >= row.Cells {
 			return
 		}
-		if _, known := s.index[string(r.key.bytes())]; !known {
-			s.index[string(r.key.bytes())] = place2{id, r.first, r.length}
+		if _, known := s.index[string(r.Key.CID())]; !known {
+			s.index[string(r.Key.CID())] = place2{id, r.First, r.Length}
 		}
 		p = p[n:]
 	}
@@ -435,13 +435,17 @@ func (s *sim) restart() wire.RestoreEndReply {
 	return r
 }
 
+func blockOf(codec uint8, data []byte) storageproof.BlockKey {
+	return storageproof.BlockKey{Codec: codec, Digest: sha256.Sum256(data)}
+}
+
 // rawCID and pbCID name blocks.
 func rawCID(data []byte) []byte {
-	return key{codecRaw, sha256.Sum256(data)}.bytes()
+	return blockOf(storageproof.CodecRaw, data).CID()
 }
 
 func pbCID(data []byte) []byte {
-	return key{codecDagPB, sha256.Sum256(data)}.bytes()
+	return blockOf(storageproof.CodecDagPB, data).CID()
 }
 
 // node encodes a dag-pb node.

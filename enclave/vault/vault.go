@@ -51,11 +51,11 @@ type Vault struct {
 
 	slots  []*sector         // by slot, which is never used twice; nil: gone
 	byID   map[uint32]uint32 // slot of a sector
-	blocks map[key]place
-	links  map[key][]key // of blocks that have any
-	linked int           // links of all of them
-	flying map[key]bool  // blocks between reservation and commit
-	stale  int           // places whose sector is gone
+	blocks map[storageproof.BlockKey]place
+	links  map[storageproof.BlockKey][]storageproof.BlockKey // of blocks that have any
+	linked int                                               // links of all of them
+	flying map[storageproof.BlockKey]bool                    // blocks between reservation and commit
+	stale  int                                               // places whose sector is gone
 
 	orders  map[uint64]*order
 	base    *snapshot   // the last accepted report, nil before the first
@@ -201,8 +201,8 @@ func (v *Vault) reset() {
 		}
 	}
 	v.slots, v.byID = nil, map[uint32]uint32{}
-	v.blocks, v.flying, v.stale = map[key]place{}, map[key]bool{}, 0
-	v.links, v.linked = map[key][]key{}, 0
+	v.blocks, v.flying, v.stale = map[storageproof.BlockKey]place{}, map[storageproof.BlockKey]bool{}, 0
+	v.links, v.linked = map[storageproof.BlockKey][]storageproof.BlockKey{}, 0
 	v.orders, v.base, v.pending = map[uint64]*order{}, nil, nil
 	v.drawn, v.results, v.last = 0, nil, wire.AcceptedReply{}
 	v.wanted, v.restore = nil, wire.RestoreEndReply{}

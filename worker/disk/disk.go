@@ -53,9 +53,9 @@ type Disk struct {
 
 	mu      sync.RWMutex
 	sectors map[uint32]*sector
-	index   map[Key]Location
-	links   map[Key][]Key // of the dag-pb blocks in the index
-	renamed atomic.Bool   // a file appeared or disappeared since the last Sync
+	index   map[storageproof.BlockKey]Location
+	links   map[storageproof.BlockKey][]storageproof.BlockKey // of the dag-pb blocks in the index
+	renamed atomic.Bool                                       // a file appeared or disappeared since the last Sync
 }
 
 type state uint8
@@ -79,8 +79,8 @@ type sector struct {
 	next   uint32   // cell at which the next write begins
 	page   []byte   // data: the page of tags of the unit in which next lies
 	dirty  bool
-	err    error // a failed write: the file's tail can't be trusted
-	keys   []Key // of the blocks written here, under Disk.mu
+	err    error                   // a failed write: the file's tail can't be trusted
+	keys   []storageproof.BlockKey // of the blocks written here, under Disk.mu
 }
 
 // Open takes the folder for this process, makes it if need be, and finds what files it holds. It holds at most quota
@@ -111,7 +111,7 @@ func Open(dir string, quota uint32, sectorSize uint64) (*Disk, error) {
 	}
 	pages, _ := lru.New[uint32, [][32]byte](1024) // fails for sizes below one only
 	d := &Disk{dir: dir, quota: quota, geo: geo, lock: lock, pages: pages, sectors: map[uint32]*sector{},
-		index: map[Key]Location{}, links: map[Key][]Key{}}
+		index: map[storageproof.BlockKey]Location{}, links: map[storageproof.BlockKey][]storageproof.BlockKey{}}
 	if err := d.scan(); err != nil {
 		lock.Close()
 		return nil, err

@@ -29,7 +29,7 @@ func open(t *testing.T, dir string, quota uint32) *Disk {
 
 // sealed is a block as a vault would seal it: noise that only depends on its number.
 type sealed struct {
-	key    Key
+	key    storageproof.BlockKey
 	length uint32
 	cells  []byte
 	tags   []byte
@@ -45,20 +45,12 @@ func noise(seed uint64, n int) []byte {
 func block(seed uint64, length uint32) sealed {
 	n := int(storageproof.CellsOf(uint64(length)))
 	b := sealed{length: length, cells: noise(2*seed, n*cell), tags: noise(2*seed+1, n*storageproof.TagSize)}
-	b.key[0] = codecRaw
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, seed))
-	copy(b.key[1:], sum[:])
+	b.key = storageproof.BlockKey{Codec: storageproof.CodecRaw, Digest: sha256.Sum256(binary.BigEndian.AppendUint64(nil, seed))}
 	return b
 }
 
 func (b sealed) record(first uint32) []byte {
-	p := append([]byte(nil), b.key[:]...)
-	p = binary.BigEndian.AppendUint32(p, first)
-	p = binary.BigEndian.AppendUint32(p, b.length)
-	if b.key[0] == codecDagPB {
-		p = binary.BigEndian.AppendUint32(p, 0)
-	}
-	return p
+	return storageproof.Record{Key: b.key, First: first, Length: b.length}.Append(nil)
 }
 
 func (b sealed) count() uint32 { return uint32(len(b.cells) / cell) }
@@ -78,7 +70,7 @@ func (d *Disk) want(t *testing.T, b sealed) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(cells, b.cells) || !bytes.Equal(tags, b.tags) {
-		t.Fatalf("block %x reads back differently", b.key[:8])
+		t.Fatalf("block %x reads back differently", b.key.Digest[:8])
 	}
 }
 
@@ -333,20 +325,3 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
-
-func TestKeys(t *testing.T) {
-	b := block(1, 1)
-	k, ok := ParseKey(b.key.CID())
-	if !ok || k != b.key {
-		t.Fatal("a CID of version 1 does not come back")
-	}
-	v0 := append([]byte{0x12, 32}, b.key[1:]...)
-	if k, ok := ParseKey(v0); !ok || k[0] != codecDagPB || !bytes.Equal(k[1:], b.key[1:]) {
-		t.Fatal("a CID of version 0 is not the dag-pb block's")
-	}
-	for _, bad := range [][]byte{nil, {1}, v0[:33], append([]byte{1, 0x71, 0x12, 32}, b.key[1:]...), append([]byte{1, 0x55, 0x13, 32}, b.key[1:]...)} {
-		if _, ok := ParseKey(bad); ok {
-			t.Errorf("%x was taken for a block's CID", bad)
-		}
-	}
-}

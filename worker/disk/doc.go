@@ -2,7 +2,7 @@
 // name. It is the only code that opens these files, and it holds no key: what it stores is noise to it.
 //
 //	sectors/NNNNNN             one sector, allocated whole (protocol/storageproof has the layout)
-//	index/NNNNNN.dir           the directory of a data sector: the vault's records, appended
+//	index/NNNNNN.dir           the directory of a data sector: its storageproof.Records, appended
 //	index/table-<n>-<hash>     the sector table, orders and signed bytes of report n
 //	lock                       held by the one process that uses the folder
 //

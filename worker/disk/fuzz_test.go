@@ -3,13 +3,15 @@ package disk
 import (
 	"bytes"
 	"testing"
+
+	"github.com/cella-network/cella/protocol/storageproof"
 )
 
 // FuzzDirectory holds that no bytes break the reader, that what it accepts lies in the log and covers the cells without a gap,
 // and that it says the same of the accepted bytes alone.
 func FuzzDirectory(f *testing.F) {
 	a, b := block(1, 1<<20), block(2, 5)
-	b.key[0] = codecDagPB
+	b.key.Codec = storageproof.CodecDagPB
 	log := append(a.record(0), b.record(256)...)
 	f.Add(log, uint32(257))
 	f.Add(log[:50], uint32(257))
@@ -25,10 +27,10 @@ func FuzzDirectory(f *testing.F) {
 		}
 		at := uint32(0)
 		for _, r := range recs {
-			if r.first != at {
-				t.Fatalf("record at cell %d, want %d", r.first, at)
+			if r.First != at {
+				t.Fatalf("record at cell %d, want %d", r.First, at)
 			}
-			at += r.cells()
+			at += r.Cells()
 		}
 		if at != cells {
 			t.Fatalf("%d cells, want %d", at, cells)

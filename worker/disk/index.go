@@ -17,7 +17,7 @@ type Location struct {
 }
 
 // Find tells where a block lies.
-func (d *Disk) Find(k Key) (Location, bool) {
+func (d *Disk) Find(k storageproof.BlockKey) (Location, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	at, ok := d.index[k]
@@ -25,21 +25,21 @@ func (d *Disk) Find(k Key) (Location, bool) {
 }
 
 // Links are the blocks to which a block links; the caller must not change them.
-func (d *Disk) Links(k Key) []Key {
+func (d *Disk) Links(k storageproof.BlockKey) []storageproof.BlockKey {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.links[k]
 }
 
 // Blocks lists the blocks whose place is in a sector, in the order in which they were written.
-func (d *Disk) Blocks(id uint32) []Key {
+func (d *Disk) Blocks(id uint32) []storageproof.BlockKey {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	s := d.sectors[id]
 	if s == nil {
 		return nil
 	}
-	var out []Key
+	var out []storageproof.BlockKey
 	for _, k := range s.keys {
 		if at, ok := d.index[k]; ok && at.Sector == id { // not moved elsewhere since
 			out = append(out, k)
@@ -49,10 +49,10 @@ func (d *Disk) Blocks(id uint32) []Key {
 }
 
 // Keys lists all blocks that can be found.
-func (d *Disk) Keys() []Key {
+func (d *Disk) Keys() []storageproof.BlockKey {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	out := make([]Key, 0, len(d.index))
+	out := make([]storageproof.BlockKey, 0, len(d.index))
 	for k := range d.index {
 		out = append(out, k)
 	}
@@ -85,7 +85,7 @@ func (d *Disk) Adopt(e storageproof.Entry) error {
 	if err != nil {
 		return err
 	}
-	var recs []record
+	var recs []storageproof.Record
 	if e.Kind == storageproof.KindData {
 		if recs, _, err = d.records(e); err != nil {
 			return err
@@ -106,7 +106,7 @@ func (d *Disk) Adopt(e storageproof.Entry) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range recs {
-		if _, ok := d.index[r.key]; !ok {
+		if _, ok := d.index[r.Key]; !ok {
 			d.note(s, r)
 		}
 	}
@@ -114,12 +114,12 @@ func (d *Disk) Adopt(e storageproof.Entry) error {
 }
 
 // note puts a record in the index; the caller holds d.mu.
-func (d *Disk) note(s *sector, r record) {
-	d.index[r.key] = Location{Sector: s.id, Cell: r.first, Length: r.length}
-	if len(r.links) > 0 {
-		d.links[r.key] = r.links
+func (d *Disk) note(s *sector, r storageproof.Record) {
+	d.index[r.Key] = Location{Sector: s.id, Cell: r.First, Length: r.Length}
+	if len(r.Links) > 0 {
+		d.links[r.Key] = r.Links
 	}
-	s.keys = append(s.keys, r.key)
+	s.keys = append(s.keys, r.Key)
 }
 
 // forget takes a sector's blocks out of the index; the caller holds d.mu.
@@ -133,7 +133,7 @@ func (d *Disk) forget(s *sector) {
 }
 
 // records reads a directory as far as the row counts.
-func (d *Disk) records(e storageproof.Entry) ([]record, []byte, error) {
+func (d *Disk) records(e storageproof.Entry) ([]storageproof.Record, []byte, error) {
 	log, err := os.ReadFile(d.dirPath(e.ID))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("directory of sector %06d: %w", e.ID, ErrMissing)
@@ -145,16 +145,16 @@ func (d *Disk) records(e storageproof.Entry) ([]record, []byte, error) {
 }
 
 // parseDirectory reads records up to so many cells, which they must fill without a gap, and returns them and their bytes.
-func parseDirectory(log []byte, cells uint32) ([]record, []byte, error) {
-	var out []record
+func parseDirectory(log []byte, cells uint32) ([]storageproof.Record, []byte, error) {
+	var out []storageproof.Record
 	rest := log
 	for at := uint32(0); at < cells; {
-		r, after, err := parseRecord(rest)
-		if err != nil || r.first != at || r.cells() > cells-at {
-			return nil, nil, fmt.Errorf("directory holds %d of %d cells: %w", at, cells, errRecord)
+		r, size, _ := storageproof.ReadRecord(rest)
+		if size == 0 || r.First != at || r.Cells() > cells-at {
+			return nil, nil, fmt.Errorf("directory holds %d of %d cells: no directory record", at, cells)
 		}
-		at += r.cells()
-		rest = after
+		at += r.Cells()
+		rest = rest[size:]
 		out = append(out, r)
 	}
 	return out, log[:len(log)-len(rest)], nil

@@ -98,8 +98,8 @@ func (d *Disk) Append(id, first uint32, cells, tags, record []byte) error {
 	case len(cells)%cell != 0 || n == 0 || len(tags) != int(n)*storageproof.TagSize || first != s.next || n > d.geo.DataCells-first:
 		return fmt.Errorf("sector %06d: %d cells at %d do not follow cell %d", id, n, first, s.next)
 	}
-	rec, rest, err := parseRecord(record)
-	if err != nil || len(rest) != 0 || rec.first != first || rec.cells() != n {
+	rec, size, _ := storageproof.ReadRecord(record)
+	if size == 0 || size != len(record) || rec.First != first || rec.Cells() != n {
 		return fmt.Errorf("sector %06d: directory record does not describe %d cells at %d", id, n, first)
 	}
 	s.dirty = true
@@ -145,7 +145,7 @@ func (d *Disk) Finish(id uint32) error {
 }
 
 // Read brings the cells and tags of a sealed block.
-func (d *Disk) Read(k Key) (cells, tags []byte, err error) {
+func (d *Disk) Read(k storageproof.BlockKey) (cells, tags []byte, err error) {
 	at, ok := d.Find(k)
 	if !ok {
 		return nil, nil, ErrMissing

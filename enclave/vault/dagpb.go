@@ -2,98 +2,37 @@ package vault
 
 import (
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/storageproof"
 )
-
-// Codecs and hash functions of CIDs that the vault understands.
-const (
-	codecRaw   = 0x55
-	codecDagPB = 0x70
-	hashID     = 0x00 // the content stands in the CID itself
-	hashSHA256 = 0x12
-)
-
-// key names a block: what its bytes mean, and their SHA-256.
-type key struct {
-	codec  uint8
-	digest [32]byte
-}
-
-// cid is a parsed CID: the name of a block, or inline content.
-type cid struct {
-	key    key
-	inline bool
-	body   []byte // inline content; aliases what was parsed
-}
-
-// bytes is the CIDv1 of the block.
-func (k key) bytes() []byte { return append([]byte{1, k.codec, hashSHA256, 32}, k.digest[:]...) }
-
-// parseCID reads a binary CID and nothing else: version 0 or 1, raw or dag-pb, SHA-256 or inline of at most 127 bytes. All
-// their varints are single bytes.
-func parseCID(p []byte) (cid, error) {
-	if len(p) == 34 && p[0] == hashSHA256 && p[1] == 32 {
-		return cid{key: key{codecDagPB, [32]byte(p[2:])}}, nil
-	}
-	if len(p) < 4 || p[0] != 1 {
-		return cid{}, refuse(wire.CodeInvalid, "not a binary CID of version 0 or 1")
-	}
-	codec, function, length, body := p[1], p[2], p[3], p[4:]
-	if codec != codecRaw && codec != codecDagPB {
-		return cid{}, refuse(wire.CodeInvalid, "CID of codec %#x: only raw and dag-pb are stored", codec)
-	}
-	if length > 127 || int(length) != len(body) {
-		return cid{}, refuse(wire.CodeInvalid, "CID whose hash is not of its length")
-	}
-	switch {
-	case function == hashSHA256 && length == 32:
-		return cid{key: key{codec, [32]byte(body)}}, nil
-	case function == hashID:
-		return cid{key: key{codec: codec}, inline: true, body: body}, nil
-	default:
-		return cid{}, refuse(wire.CodeInvalid, "CID of hash function %#x with %d bytes: only sha2-256 is stored", function, length)
-	}
-}
-
-// blockKey is parseCID for a CID that must name a block.
-func blockKey(p []byte) (key, error) {
-	c, err := parseCID(p)
-	if err != nil {
-		return key{}, err
-	}
-	if c.inline {
-		return key{}, refuse(wire.CodeInvalid, "an inline CID names no block")
-	}
-	return c.key, nil
-}
 
 // linksOf returns the distinct blocks to which a block links, in order. Links of inline content count as its own.
-func linksOf(codec uint8, data []byte) ([]key, error) {
-	if codec == codecRaw {
+func linksOf(codec uint8, data []byte) ([]storageproof.BlockKey, error) {
+	if codec == storageproof.CodecRaw {
 		return nil, nil
 	}
-	var out []key
-	seen := map[key]bool{}
+	var out []storageproof.BlockKey
+	seen := map[storageproof.BlockKey]bool{}
 	err := eachLink(data, func(hash []byte) error { return addLinks(hash, seen, &out) })
 	return out, err
 }
 
 // addLinks adds what a link leads to. Inline content is shorter than the CID that carries it, which bounds the recursion.
-func addLinks(hash []byte, seen map[key]bool, out *[]key) error {
-	c, err := parseCID(hash)
+func addLinks(hash []byte, seen map[storageproof.BlockKey]bool, out *[]storageproof.BlockKey) error {
+	c, err := storageproof.ParseCID(hash)
 	if err != nil {
-		return err
+		return refuse(wire.CodeInvalid, "%v", err)
 	}
-	if !c.inline {
-		if !seen[c.key] {
-			seen[c.key] = true
-			*out = append(*out, c.key)
+	if !c.Inline {
+		if !seen[c.Key] {
+			seen[c.Key] = true
+			*out = append(*out, c.Key)
 		}
 		return nil
 	}
-	if c.key.codec == codecRaw {
+	if c.Key.Codec == storageproof.CodecRaw {
 		return nil
 	}
-	return eachLink(c.body, func(hash []byte) error { return addLinks(hash, seen, out) })
+	return eachLink(c.Body, func(hash []byte) error { return addLinks(hash, seen, out) })
 }
 
 // Protobuf tags of dag-pb: field number and wire type.
