@@ -42,7 +42,7 @@ func buildKubo() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/ipfs/kubo/cmd/ipfs")
+	cmd := exec.Command("go", "build", "-o", path, "github.com/ipfs/kubo/cmd/ipfs")
 	cmd.Dir = "kubo"
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()
