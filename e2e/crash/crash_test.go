@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type run struct {
 	dir   string
 	log   *os.File
 	acks  []ack
+	acked atomic.Int64 // of acks
 }
 
 func TestAcknowledgedFilesSurviveKills(t *testing.T) {
@@ -72,13 +74,14 @@ func TestAcknowledgedFilesSurviveKills(t *testing.T) {
 	close(done)
 	putting.Wait()
 	t.Logf("seed %d: %d kills, %d files acknowledged", *seed, *kills, len(r.acks))
-	if len(r.acks) < 3 {
+	if len(r.acks) < *kills/2 {
 		t.Fatalf("only %d files were acknowledged: the test saw too little", len(r.acks))
 	}
 	r.fetch(ctx)
 }
 
-// kill strikes at random moments: a host or an enclave, and starts the host again. Between two strikes the chain must have moved on.
+// kill strikes at random moments: a host or an enclave, and starts the host again. Between two strikes the chain must have moved on, and
+// after every second one a put must have come through, so that what is acknowledged has lived through kills, on a slow machine too.
 func (r *run) kill(ctx context.Context) {
 	random := rand.New(rand.NewPCG(*seed, 1))
 	for i := range *kills {
@@ -98,6 +101,10 @@ func (r *run) kill(ctx context.Context) {
 		}
 		r.Logf("kill %d: node%d, host %v", i+1, victim, host)
 		r.moves(ctx)
+		r.must(r.net.Wait(ctx, func(context.Context) (bool, error) {
+			n, want := r.acked.Load(), int64(i+1)/2
+			return n >= want, fmt.Errorf("%d files are acknowledged, want %d", n, want)
+		}))
 	}
 }
 
@@ -153,6 +160,7 @@ func (r *run) put(ctx context.Context, done chan struct{}) {
 			if facts.Acknowledged == 0 {
 				r.Errorf("put returned before %s was acknowledged", facts.Root)
 			}
+			r.acked.Add(1)
 			r.acks = append(r.acks, ack{Root: facts.Root, Digest: sha256.Sum256(content)})
 			line, err := json.Marshal(r.acks[len(r.acks)-1])
 			r.must(err)
