@@ -175,11 +175,11 @@ func decode(b []byte, limit int, m message) error {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(b), limit)
 	}
 	if err := m.Unmarshal(b); err != nil {
-		return fmt.Errorf("%w: %v", ErrMalformed, err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	again, err := m.Marshal()
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrMalformed, err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if !bytes.Equal(b, again) {
 		return fmt.Errorf("%w: not the canonical encoding", ErrMalformed)

@@ -44,7 +44,7 @@ func VerifyValue(appHash []byte, store string, key, value []byte, proof Proof) e
 	}
 	root := exist.Value
 	if err := exist.Verify(ics23.TendermintSpec, appHash, []byte(store), root); err != nil {
-		return fmt.Errorf("%w: store in app hash: %v", ErrProof, err)
+		return fmt.Errorf("%w: store in app hash: %w", ErrProof, err)
 	}
 	if len(value) > 0 {
 		exist := inStore.GetExist()
@@ -52,7 +52,7 @@ func VerifyValue(appHash []byte, store string, key, value []byte, proof Proof) e
 			return fmt.Errorf("%w: shape of the store proof", ErrMalformed)
 		}
 		if err := exist.Verify(ics23.IavlSpec, root, key, value); err != nil {
-			return fmt.Errorf("%w: value: %v", ErrProof, err)
+			return fmt.Errorf("%w: value: %w", ErrProof, err)
 		}
 		return nil
 	}
@@ -65,7 +65,7 @@ func VerifyValue(appHash []byte, store string, key, value []byte, proof Proof) e
 		return nil // no key is there, and none can stand as a neighbour
 	}
 	if err := absent.Verify(ics23.IavlSpec, root, key); err != nil {
-		return fmt.Errorf("%w: absence: %v", ErrProof, err)
+		return fmt.Errorf("%w: absence: %w", ErrProof, err)
 	}
 	return nil
 }
