@@ -99,8 +99,12 @@ func sameEntry(a, b string) error {
 		if err != nil {
 			return err
 		}
-		if y, err := os.Readlink(b); err != nil || x != y {
-			return fmt.Errorf("%s links to %q, want %q (%v)", b, y, x, err)
+		y, err := os.Readlink(b)
+		if err != nil {
+			return err
+		}
+		if x != y {
+			return fmt.Errorf("%s links to %q, want %q", b, y, x)
 		}
 	case info.Mode().IsRegular():
 		return sameBytes(a, b)
