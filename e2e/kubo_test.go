@@ -25,9 +25,9 @@ import (
 
 // An unmodified kubo reads from the sealed store of a holder, and holders take an order whose blocks only a kubo has.
 func TestKubo(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	k := startKubo(t) // the first time this builds for minutes
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	k := startKubo(ctx, t)
 	dir := t.TempDir()
 	c := client.New(client.Options{Home: dir, Chain: net.chain, Account: net.alice, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Loopback: true})
 
@@ -79,28 +79,25 @@ func TestKubo(t *testing.T) {
 // kubo is a running daemon under the import profile that cella-v1 equals, on loopback and without bootstrap peers.
 type kubo struct {
 	t    *testing.T
-	ctx  context.Context
 	bin  string
 	repo string
 	stop func()
 }
 
-func startKubo(ctx context.Context, t *testing.T) *kubo {
+func startKubo(t *testing.T) *kubo {
 	t.Helper()
 	bin, err := filepath.Abs("../build/kubo/ipfs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/ipfs/kubo/cmd/ipfs")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/ipfs/kubo/cmd/ipfs")
 	build.Dir = "../content/interop/kubo"
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("kubo can't be built: %v\n%s", err, out)
 	}
-	k := &kubo{t: t, ctx: ctx, bin: bin, repo: filepath.Join(t.TempDir(), "repo")}
+	k := &kubo{t: t, bin: bin, repo: filepath.Join(t.TempDir(), "repo")}
 	k.run("init", "--profile=unixfs-v1-2025,test")
-	daemon := k.command("daemon")
-	daemon.Cancel = func() error { return daemon.Process.Signal(syscall.SIGTERM) }
-	daemon.WaitDelay = 20 * time.Second
+	daemon := k.command(context.Background(), "daemon") // stop ends it
 	out, err := daemon.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,15 +119,17 @@ func startKubo(ctx context.Context, t *testing.T) *kubo {
 	return nil
 }
 
-func (k *kubo) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(k.ctx, k.bin, args...)
+func (k *kubo) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, k.bin, args...)
 	cmd.Env = append(os.Environ(), "IPFS_PATH="+k.repo, "IPFS_TELEMETRY=off")
 	return cmd
 }
 
 func (k *kubo) run(args ...string) string {
 	k.t.Helper()
-	cmd := k.command(args...)
+	ctx, cancel := context.WithTimeout(k.t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := k.command(ctx, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
