@@ -14,113 +14,64 @@ func FuzzOrder(f *testing.F) {
 	f.Add([]byte(strings.Repeat("x", MaxRoot+1)), uint64(math.MaxUint64), int64(math.MaxInt64), uint32(math.MaxUint32), uint64(math.MaxUint64),
 		strings.Repeat("a", MaxAddr+1), int64(math.MaxInt64), []byte("rrrr"))
 	f.Add([]byte{1}, uint64(MaxSize), int64(1<<30), uint32(MaxReplicas), uint64(MaxPrice), "/dns/x", int64(1), []byte("apRRse"))
-	terms := Terms{DayBlocks: 86400, MinBlocks: 20, MaxBlocks: 1 << 31, AcceptBlocks: 100, GraceBlocks: 10, Collateral: 10}
+	f.Add([]byte{1}, uint64(1<<30), int64(200), uint32(2), uint64(1_000_000), "/dns/x", int64(1), []byte("apapq0vq2wdpnmifLjpak0bS9z"))
+	terms := Terms{DayBlocks: 86400, MinBlocks: 20, MaxBlocks: 1 << 31, AcceptBlocks: 100, GraceBlocks: 10, Collateral: 10,
+		MendBlocks: 50, ClearBlocks: 100, FaultFactor: 10, RepairBlocks: 60, WarnBlocks: 40, SilentBlocks: 120, AuditFaults: 20, LapseFee: 1}
+	names := map[byte]string{'p': "prove", 's': "settle", 'd': "drop", 'l': "lapse", 'f': "forfeit", 'i': "silence", 'L': "leave", 'z': "replace"}
 	f.Fuzz(func(t *testing.T, root []byte, size uint64, blocks int64, replicas uint32, price uint64, addr string, now int64, steps []byte) {
-		if now < 0 || now > 1<<40 {
+		if now < 1 || now > 1<<40 {
 			return // the chain's own heights, not a stranger's figure
 		}
-		o, moved, err := terms.Place(1, "owner", root, size, blocks, replicas, price, []string{addr}, now)
-		if err != nil {
+		l := newLife(terms, []string{"A", "B", "C"}, 1<<61)
+		l.ledger.purse["owner"] = 1 << 63
+		l.ledger.total += 1 << 63
+		l.now = now
+		if _, err := l.place(Order{ID: 1, Owner: "owner", Root: root, Of: root, Size: size, Replicas: replicas, Price: price, Addrs: []string{addr}}, blocks); err != nil {
+			if !refusal(err) {
+				t.Fatal(err)
+			}
 			return
 		}
-		purse := balance{}
-		purse.execute(t, moved)
-		counts := map[string]uint64{}
-		var held []Replica
 		for i, step := range steps {
 			node := string(rune('A' + i%3))
-			at := -1
-			for k, r := range held {
-				if r.Node == node {
-					at = k
-				}
-			}
-			var next Order
 			var err error
-			moved, next = nil, o
-			switch {
-			case step == 'a':
-				var r Replica
-				if r, moved, err = terms.Accept(o, held, Ask{Node: node, Price: price/2 + 1, MaxSize: MaxSize}, now); err == nil {
-					held = append(held, r)
-				}
-			case step == 'p' && at >= 0:
-				var r Replica
-				if r, err = terms.Prove(o, held[at], o.Root, o.Size, counts[node], now); err == nil {
-					held[at] = r
-				}
-			case step == 's' && at >= 0:
-				var r Replica
-				if next, r, moved, err = terms.Settle(o, held[at], counts[node], now); err == nil {
-					held[at] = r
-				}
-			case step == 'd' && at >= 0:
-				if next, moved, err = terms.Drop(o, held[at], counts[node], now); err == nil {
-					held = append(held[:at:at], held[at+1:]...)
-				}
-			case step == 'l' && at >= 0:
-				if moved, err = terms.Lapse(o, held[at], now); err == nil {
-					held = append(held[:at:at], held[at+1:]...)
-				}
-			case step == 'r' || step == 'R':
-				more := int64(step)
-				if step == 'R' {
-					more = blocks
-				}
-				next, moved, err = terms.Renew(o, more, now)
-			case step == 'e' || step == 'x':
-				close := terms.EndEarly
-				if step == 'x' {
-					close = terms.Expire
-				}
-				if next, moved, err = close(o, held, func(n string) uint64 { return counts[n] }, now); err == nil {
-					held = nil
-				}
+			switch step {
+			case 'a':
+				_, err = l.accept(node, price/2+1, MaxSize)
+			case 'r':
+				_, err = l.renew(int64(step))
+			case 'R':
+				_, err = l.renew(blocks)
+			case 'e':
+				_, err = l.close(terms.EndEarly)
+			case 'x':
+				_, err = l.close(terms.Expire)
+			case 'q':
+				l.report(node, 0, uint64(i))
+			case 'b':
+				l.audit(node)
+			case 'n':
+				l.disk(node)
+			case 'm':
+				_, err = l.heard(node)
+			case 'w':
+				l.watch(node)
 			default:
-				now += int64(step)
+				if name, ok := names[step]; ok {
+					_, err = l.step(node, name, string(root), size)
+					break
+				}
+				l.now += int64(step)
 				for n := range 3 {
-					counts[string(rune('A'+n))] += uint64(step) * uint64(n) // one proves none, one all, one claims too many
+					l.report(string(rune('A'+n)), uint64(step)*uint64(n), uint64(2-n)) // one proves none, one all, one claims too many
 				}
 			}
-			if err != nil {
-				continue
+			if err != nil && !refusal(err) {
+				t.Fatalf("step %d: %s", i, err)
 			}
-			o = next
-			purse.execute(t, moved)
-			if purse[PurseEscrow] != o.Escrow {
-				t.Fatalf("step %d: the order says %d in escrow, %d are there", i, o.Escrow, purse[PurseEscrow])
+			if err := l.check(); err != nil {
+				t.Fatalf("step %d: %s", i, err)
 			}
-			var collateral uint64
-			for _, r := range held {
-				collateral += r.Collateral
-			}
-			if purse[PurseCollateral] != collateral {
-				t.Fatalf("step %d: replicas say %d of collateral, %d are there", i, collateral, purse[PurseCollateral])
-			}
-		}
-		if o.Closed && (purse[PurseEscrow] != 0 || purse[PurseCollateral] != 0) {
-			t.Fatalf("a closed order left coins behind: %v", purse)
 		}
 	})
-}
-
-// balance is what escrow and collateral hold; owners and nodes have without limit.
-type balance map[Purse]uint64
-
-func (b balance) execute(t *testing.T, moved []Move) {
-	t.Helper()
-	for _, m := range moved {
-		if m.From == PurseEscrow || m.From == PurseCollateral {
-			if b[m.From] < m.Amount {
-				t.Fatalf("%s takes %d from purse %d, which has %d", m.Rule, m.Amount, m.From, b[m.From])
-			}
-			b[m.From] -= m.Amount
-		}
-		if m.To == PurseEscrow || m.To == PurseCollateral {
-			if b[m.To]+m.Amount < m.Amount {
-				t.Fatalf("%s overflows purse %d", m.Rule, m.To)
-			}
-			b[m.To] += m.Amount
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package market
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -16,9 +17,12 @@ const (
 	MaxAddr     = 256     // bytes of one multiaddr
 	MaxPrice    = 1 << 50 // ucella per GiB-day
 
-	maxTerm       = 1 << 40 // blocks; keeps every sum of heights far from overflow
-	maxEscrow     = 1 << 62 // ucella
-	maxCollateral = 1000    // percent
+	maxHeld       = 2 * MaxReplicas // replicas of an order, those included that leave and keep no place from others
+	maxTerm       = 1 << 40         // blocks; keeps every sum of heights far from overflow
+	maxEscrow     = 1 << 62         // ucella
+	maxCollateral = 1000            // percent
+	maxFactor     = 1000            // blocks' pay that one fault may cost
+	maxFaults     = 1 << 40         // faults of one replica; so many and no more are counted
 )
 
 // Errors are kinds; the text beside them says which figure was off.
@@ -38,6 +42,14 @@ type Terms struct {
 	AcceptBlocks int64  // how long an accepted replica may stay unproven before it lapses
 	GraceBlocks  int64  // how long after its end an order waits for the last reports
 	Collateral   uint64 // collateral of a replica, in percent of its pay over the order's remaining blocks
+	MendBlocks   int64  // how long after a warning unproven heights cost no more than their pay
+	ClearBlocks  int64  // how long after that, without an unproven height, a warning stands
+	FaultFactor  uint64 // how many blocks' pay an unproven height costs once the time to mend is over
+	RepairBlocks int64  // how long an operator may take to prove again what its report let go
+	WarnBlocks   int64  // how long a node may go without an accepted report before it is warned
+	SilentBlocks int64  // and before it loses its replicas
+	AuditFaults  uint64 // how many unproven heights a failed audit counts for
+	LapseFee     uint64 // what an acceptance costs that ends unproven, in percent of the collateral
 }
 
 // Validate refuses terms under which a figure could overflow or an order could never live.
@@ -51,6 +63,11 @@ func (t Terms) Validate() error {
 		{"max_blocks", t.MaxBlocks, t.MinBlocks, maxTerm},
 		{"accept_blocks", t.AcceptBlocks, 1, maxTerm},
 		{"grace_blocks", t.GraceBlocks, 1, maxTerm},
+		{"mend_blocks", t.MendBlocks, 1, maxTerm},
+		{"clear_blocks", t.ClearBlocks, 1, maxTerm},
+		{"repair_blocks", t.RepairBlocks, 1, maxTerm},
+		{"warn_blocks", t.WarnBlocks, 1, maxTerm},
+		{"silent_blocks", t.SilentBlocks, t.WarnBlocks + 1, maxTerm}, // nobody is punished without a warning
 	} {
 		if f.v < f.lo || f.v > f.hi {
 			return fmt.Errorf("%w: %s is %d, want %d to %d", ErrTerms, f.name, f.v, f.lo, f.hi)
@@ -58,6 +75,10 @@ func (t Terms) Validate() error {
 	}
 	if t.Collateral > maxCollateral {
 		return fmt.Errorf("%w: collateral is %d percent, at most %d", ErrTerms, t.Collateral, maxCollateral)
+	}
+	if t.FaultFactor > maxFactor || t.AuditFaults > maxFactor || t.LapseFee > 100 {
+		return fmt.Errorf("%w: fault_factor is %d, audit_faults %d, lapse_fee %d percent: at most %d, %d and 100", ErrTerms,
+			t.FaultFactor, t.AuditFaults, t.LapseFee, maxFactor, maxFactor)
 	}
 	return nil
 }
@@ -89,7 +110,22 @@ type Order struct {
 	End      int64  // first height that is no longer paid for; where the owner ended it early, the height of that
 	Escrow   uint64 // ucella still held for it
 	Addrs    []string
-	Closed   bool // ended by its owner or by time
+	Closed   bool   // ended by its owner or by time
+	Of       []byte // binary CID of the file of which this order stores a part; empty for an order that stands for itself
+	Standing uint32 // replicas that are proven and not lost
+}
+
+// Apart refuses to let one operator hold two orders: of the same content, for one copy must not be paid twice, and of one
+// file's parts, which lie apart so that the file outlives its holder. An order that is over stands in nobody's way.
+func (o Order) Apart(other Order, now int64) error {
+	switch {
+	case other.ID == o.ID || other.Closed || now >= other.End:
+	case bytes.Equal(o.Root, other.Root):
+		return fmt.Errorf("%w: order %d is for the same content", ErrAccept, other.ID)
+	case len(o.Of) > 0 && o.Owner == other.Owner && bytes.Equal(o.Of, other.Of):
+		return fmt.Errorf("%w: order %d is for a part of the same file", ErrAccept, other.ID)
+	}
+	return nil
 }
 
 // Replica is one operator's copy.
@@ -98,13 +134,28 @@ type Replica struct {
 	Node       string // the operator's address
 	Price      uint64 // agreed: the operator's ask, at most the order's price
 	Accepted   int64  // height of the acceptance
-	Proven     bool   // a report named the order
-	Since      int64  // height of the block that carried that report: blocks from here on are paid
-	Base       uint64 // the node's count of proven heights with that report
-	Paid       uint64 // ucella paid so far
+	Until      int64  // the order's end at the acceptance: what is added by renewing binds the operator to nothing
 	Collateral uint64 // ucella held from the operator
-	Lapsed     bool   // not a copy but the memory of one: its acceptance ended unproven, and the order takes the operator no more
+
+	Proven bool   // a report named the order
+	Report uint64 // counter of the report that named it last
+	Since  int64  // height of the block that carried that report: blocks from here on are paid
+	Base   uint64 // the node's count of proven heights with that report
+	Earned int64  // blocks that were earned before the replica was last lost
+	Paid   uint64 // ucella paid so far
+	Lost   int64  // height of the block whose report let the running order go, 0 if none did
+
+	FaultBase  uint64 // the node's count of faults with that report
+	Fined      uint64 // ucella taken for faults since
+	AuditBase  uint64 // the same for failed audits
+	AuditFined uint64
+	Leaving    bool // the operator wants to leave: the replica ends as soon as the order stands without it
+
+	Lapsed bool // not a copy but the memory of one: it ended unproven or by a penalty, and the order takes the operator no more
 }
+
+// standing tells whether a replica is held as far as the chain knows.
+func (r Replica) standing() bool { return r.Proven && r.Lost == 0 }
 
 // Pay is what holding size bytes for blocks costs at a price: floor(size * price * blocks / (GiB * DayBlocks)). It
 // fails where the figure would not fit, never wraps.
@@ -172,6 +223,8 @@ func (o Order) check() error {
 	switch {
 	case len(o.Root) == 0 || len(o.Root) > MaxRoot:
 		return bad("root of %d bytes, want 1 to %d", len(o.Root), MaxRoot)
+	case len(o.Of) > MaxRoot:
+		return bad("part of a root of %d bytes, at most %d", len(o.Of), MaxRoot)
 	case o.Size == 0 || o.Size > MaxSize:
 		return bad("size %d, want 1 to %d bytes", o.Size, uint64(MaxSize))
 	case o.Replicas == 0 || o.Replicas > MaxReplicas:
@@ -194,15 +247,26 @@ func (t Terms) Audit(o Order, held []Replica) error {
 	if _, err := t.EscrowFor(o.Size, o.Price, o.End-o.Start, o.Replicas); err != nil {
 		return err
 	}
-	if uint64(len(held)) > uint64(o.Replicas) {
-		return fmt.Errorf("%w: order %d has %d replicas, at most %d", ErrOrder, o.ID, len(held), o.Replicas)
+	var places, standing uint32
+	for _, r := range held {
+		if !r.Leaving {
+			places++
+		}
+		if r.standing() {
+			standing++
+		}
+	}
+	if places > o.Replicas || standing > o.Replicas || standing != o.Standing {
+		return fmt.Errorf("%w: order %d has %d replicas to stay and %d standing, said to be %d, at most %d", ErrOrder, o.ID, places, standing, o.Standing, o.Replicas)
 	}
 	for i, r := range held {
 		if r.Order != o.ID || r.Lapsed || slices.ContainsFunc(held[:i], func(h Replica) bool { return h.Node == r.Node }) {
 			return fmt.Errorf("%w: order %d has no such replica of %s, or two", ErrOrder, o.ID, r.Node)
 		}
 		if r.Price == 0 || r.Price > o.Price || r.Collateral > maxEscrow || r.Accepted < o.Start || r.Accepted >= o.End ||
-			r.Proven && (r.Since < r.Accepted || r.Since >= o.End) || !r.Proven && (r.Since != 0 || r.Base != 0 || r.Paid != 0) {
+			r.Until <= r.Accepted || r.Until > o.End || r.Earned < 0 || r.Earned > o.End-o.Start ||
+			r.Proven && (r.Since < r.Accepted || r.Since >= o.End) || r.Lost != 0 && (!r.Proven || r.Lost < r.Since || r.Lost >= r.Until) ||
+			!r.Proven && r != (Replica{Order: r.Order, Node: r.Node, Price: r.Price, Accepted: r.Accepted, Until: r.Until, Collateral: r.Collateral}) {
 			return fmt.Errorf("%w: replica of order %d by %s: %+v", ErrOrder, o.ID, r.Node, r)
 		}
 	}

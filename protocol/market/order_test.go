@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-var terms = Terms{DayBlocks: 100, MinBlocks: 50, MaxBlocks: 1000, AcceptBlocks: 20, GraceBlocks: 10, Collateral: 10}
+var terms = Terms{DayBlocks: 100, MinBlocks: 50, MaxBlocks: 1000, AcceptBlocks: 20, GraceBlocks: 10, Collateral: 10,
+	MendBlocks: 20, ClearBlocks: 40, FaultFactor: 2, RepairBlocks: 30, WarnBlocks: 15, SilentBlocks: 40, AuditFaults: 5, LapseFee: 50}
 
 const gib = 1 << 30
 
@@ -42,6 +43,15 @@ func TestTermsValidate(t *testing.T) {
 		"no grace":           func(t *Terms) { t.GraceBlocks = 0 },
 		"grace overflows":    func(t *Terms) { t.GraceBlocks = math.MaxInt64 },
 		"collateral too big": func(t *Terms) { t.Collateral = 1001 },
+		"no time to mend":    func(t *Terms) { t.MendBlocks = 0 },
+		"no time to clear":   func(t *Terms) { t.ClearBlocks = 0 },
+		"no time to repair":  func(t *Terms) { t.RepairBlocks = 0 },
+		"no warning":         func(t *Terms) { t.WarnBlocks = 0 },
+		"warned too late":    func(t *Terms) { t.SilentBlocks = t.WarnBlocks },
+		"silence overflows":  func(t *Terms) { t.SilentBlocks = math.MaxInt64 },
+		"faults too dear":    func(t *Terms) { t.FaultFactor = 1001 },
+		"audits too dear":    func(t *Terms) { t.AuditFaults = 1001 },
+		"more than all":      func(t *Terms) { t.LapseFee = 101 },
 	} {
 		bad := terms
 		change(&bad)
@@ -91,7 +101,7 @@ func TestEscrowForOverflows(t *testing.T) {
 
 func TestPlaceLimits(t *testing.T) {
 	type order struct {
-		root     []byte
+		root, of []byte
 		size     uint64
 		blocks   int64
 		replicas uint32
@@ -99,10 +109,10 @@ func TestPlaceLimits(t *testing.T) {
 		addrs    []string
 	}
 	place := func(o order) error {
-		_, _, err := terms.Place(1, "owner", o.root, o.size, o.blocks, o.replicas, o.price, o.addrs, 5)
+		_, _, err := terms.Place(Order{ID: 1, Owner: "owner", Root: o.root, Of: o.of, Size: o.size, Replicas: o.replicas, Price: o.price, Addrs: o.addrs}, o.blocks, 5)
 		return err
 	}
-	good := order{make([]byte, MaxRoot), gib, 100, MaxReplicas, 10, make([]string, MaxAddrs)}
+	good := order{make([]byte, MaxRoot), make([]byte, MaxRoot), gib, 100, MaxReplicas, 10, make([]string, MaxAddrs)}
 	for i := range good.addrs {
 		good.addrs[i] = "/" + strings.Repeat("a", MaxAddr-1)
 	}
@@ -112,6 +122,7 @@ func TestPlaceLimits(t *testing.T) {
 	for name, change := range map[string]func(*order){
 		"no root":            func(o *order) { o.root = nil },
 		"long root":          func(o *order) { o.root = make([]byte, MaxRoot+1) },
+		"part of long root":  func(o *order) { o.of = make([]byte, MaxRoot+1) },
 		"no size":            func(o *order) { o.size = 0 },
 		"too big":            func(o *order) { o.size = MaxSize + 1 },
 		"too short":          func(o *order) { o.blocks = terms.MinBlocks - 1 },

@@ -2,7 +2,6 @@ package market
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -10,19 +9,28 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// The transcripts follow orders through their lives. Between commands stands what moved and what is stored then; coins are
-// kept by a ledger that executes the moves and complains if they don't add up.
+const funds = 100_000
+
+// The transcripts follow orders through their lives. Between commands stands what moved, who was warned and what is stored then;
+// coins are kept by a ledger that executes the moves and complains if they don't add up.
 //
-//	terms day=100 min=50 max=1000 accept=20 grace=10 collateral=10
+//	terms day=100 min=50 max=1000 accept=20 grace=10 collateral=10 mend=20 clear=40 factor=2 repair=30 warn=15 silent=40 audit=5 fee=50
 //	place owner=alice size=<GiB> blocks=100 replicas=2 price=100 at=10
-//	accept|prove|settle|drop|lapse node=bob ...         renew blocks=50         end         expire         show
+//	accept|prove|settle|drop|lapse|forfeit|silence|leave node=bob ...      renew blocks=50      end      expire      show
+//	report node=bob failed=3                 the node's conduct is judged by a report
+//	audit node=bob                           an audit of the node failed
+//	disk node=bob, heard node=bob            the node's disk is lost; its replica is told so
+//	watch node=bob                           the node's silence is looked at
 //
 // "at" is the height of the block, "proven" how many heights x/work counts for the node.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
-		l := &life{terms: terms, counts: map[string]uint64{}, ledger: newLedger([]string{"alice", "bob", "carol", "dave"}, 100_000)}
+		l := newLife(terms, []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace"}, funds)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			out := l.command(t, d)
+			if l.order.ID == 0 {
+				return out
+			}
 			if err := l.check(); err != nil {
 				d.Fatalf(t, "%s", err)
 			}
@@ -37,99 +45,89 @@ func (l *life) command(t *testing.T, d *datadriven.TestData) string {
 		d.MaybeScanArgs(t, key, &v)
 		return v
 	}
-	word := func(key string) (v string) {
+	word := func(key, missing string) string {
+		v := missing
 		d.MaybeScanArgs(t, key, &v)
 		return v
 	}
 	l.now = number("at", l.now)
-	node, at := word("node"), -1
-	for i, r := range l.held {
-		if r.Node == node {
-			at = i
-		}
-	}
+	node := word("node", "")
 	if p := number("proven", -1); p >= 0 {
 		l.counts[node] = uint64(p)
 	}
-	if strings.Contains(" prove settle drop lapse ", " "+d.Cmd+" ") && at < 0 {
-		return node + " has no replica\n"
-	}
+	var s Step
 	var moved []Move
+	var notices []Notice
 	var err error
 	switch d.Cmd {
 	case "terms":
 		l.terms = Terms{DayBlocks: number("day", 0), MinBlocks: number("min", 0), MaxBlocks: number("max", 0),
-			AcceptBlocks: number("accept", 0), GraceBlocks: number("grace", 0), Collateral: uint64(number("collateral", 0))}
+			AcceptBlocks: number("accept", 0), GraceBlocks: number("grace", 0), Collateral: uint64(number("collateral", 0)),
+			MendBlocks: number("mend", 20), ClearBlocks: number("clear", 40), FaultFactor: uint64(number("factor", 2)),
+			RepairBlocks: number("repair", 30), WarnBlocks: number("warn", 15), SilentBlocks: number("silent", 40),
+			AuditFaults: uint64(number("audit", 5)), LapseFee: uint64(number("fee", 0))}
 		err = l.terms.Validate()
 	case "place":
-		var o Order
-		o, moved, err = l.terms.Place(l.order.ID+1, word("owner"), []byte("root"), uint64(number("size", 0))*gib, number("blocks", 0),
-			uint32(number("replicas", 0)), uint64(number("price", 0)), nil, l.now)
-		if err == nil {
-			l.order, l.held, l.lapsed = o, nil, nil
-		}
+		moved, err = l.place(Order{ID: l.order.ID + 1, Owner: word("owner", ""), Root: []byte("root"), Size: uint64(number("size", 0)) * gib,
+			Replicas: uint32(number("replicas", 0)), Price: uint64(number("price", 0))}, number("blocks", 0))
 	case "accept":
-		var r Replica
-		r, moved, err = l.terms.Accept(l.order, append(slices.Clone(l.held), l.lapsed...), Ask{Node: node, Price: uint64(number("ask", 0)), MaxSize: uint64(number("takes", 1000)) * gib}, l.now)
-		if err == nil {
-			l.held = append(l.held, r)
-		}
-	case "prove":
-		var r Replica
-		root := "root"
-		d.MaybeScanArgs(t, "root", &root)
-		r, err = l.terms.Prove(l.order, l.held[at], []byte(root), uint64(number("size", int64(l.order.Size/gib)))*gib, l.counts[node], l.now)
-		if err == nil {
-			l.held[at] = r
-		}
-	case "settle":
-		var r Replica
-		var o Order
-		if o, r, moved, err = l.terms.Settle(l.order, l.held[at], l.counts[node], l.now); err == nil {
-			l.order, l.held[at] = o, r
-		}
-	case "drop":
-		var o Order
-		if o, moved, err = l.terms.Drop(l.order, l.held[at], l.counts[node], l.now); err == nil {
-			l.order = o
-			l.remove(at)
-		}
-	case "lapse":
-		if moved, err = l.terms.Lapse(l.order, l.held[at], l.now); err == nil {
-			l.remove(at)
-		}
+		moved, err = l.accept(node, uint64(number("ask", 0)), uint64(number("takes", 1000))*gib)
 	case "renew":
-		var o Order
-		if o, moved, err = l.terms.Renew(l.order, number("blocks", 0), l.now); err == nil {
-			l.order = o
-		}
-	case "end", "expire":
-		closing := l.terms.EndEarly
-		if d.Cmd == "expire" {
-			closing = l.terms.Expire
-		}
-		var o Order
-		if o, moved, err = closing(l.order, l.held, l.proven, l.now); err == nil {
-			l.order, l.held = o, nil
+		moved, err = l.renew(number("blocks", 0))
+	case "end":
+		moved, err = l.close(l.terms.EndEarly)
+	case "expire":
+		moved, err = l.close(l.terms.Expire)
+	case "report":
+		notices = l.report(node, 0, uint64(number("failed", 0)))
+	case "audit":
+		notices = l.audit(node)
+	case "disk":
+		l.disk(node)
+	case "heard":
+		s, err = l.heard(node)
+	case "watch":
+		var silent bool
+		if notices, silent = l.watch(node); silent {
+			fmt.Fprintf(&l.said, "%s was silent for too long\n", node)
 		}
 	case "show":
 	default:
-		d.Fatalf(t, "unknown command %q", d.Cmd)
+		if l.at(node) < 0 {
+			return node + " has no replica\n"
+		}
+		s, err = l.step(node, d.Cmd, word("root", "root"), uint64(number("size", int64(l.order.Size/gib)))*gib)
 	}
 	if err != nil {
+		if !refusal(err) && d.Cmd != "terms" {
+			d.Fatalf(t, "%s", err)
+		}
 		return "refused: " + err.Error() + "\n"
 	}
-	if err := l.ledger.execute(l.order.Owner, moved); err != nil {
-		d.Fatalf(t, "%s", err)
-	}
-	return l.shown(moved)
+	return l.shown(append(moved, s.Moves...), append(notices, s.Notices...), node, s.Ended)
 }
 
-func (l *life) shown(moved []Move) string {
+func (l *life) shown(moved []Move, notices []Notice, node string, ended Rule) string {
 	var b strings.Builder
+	b.WriteString(l.said.String())
+	l.said.Reset()
 	for _, m := range moved {
 		name := map[Purse]string{PurseOwner: l.order.Owner, PurseNode: m.Node, PurseEscrow: "escrow", PurseCollateral: "collateral of " + m.Node}
-		fmt.Fprintf(&b, "%6d  %s -> %s (%s)\n", m.Amount, name[m.From], name[m.To], m.Rule)
+		fmt.Fprintf(&b, "%6d  %s -> %s (%s", m.Amount, name[m.From], name[m.To], m.Rule)
+		if m.Evidence != "" {
+			fmt.Fprintf(&b, ": %s", m.Evidence)
+		}
+		b.WriteString(")\n")
+	}
+	for _, n := range notices {
+		if n.Deadline == 0 {
+			fmt.Fprintf(&b, "%s is no longer warned (%s)\n", node, n.Rule)
+		} else {
+			fmt.Fprintf(&b, "%s is warned (%s: %s), it costs from %d on\n", node, n.Rule, n.Evidence, n.Deadline)
+		}
+	}
+	if ended != "" {
+		fmt.Fprintf(&b, "the replica of %s is over (%s)\n", node, ended)
 	}
 	o := l.order
 	if o.ID == 0 {
@@ -146,17 +144,27 @@ func (l *life) shown(moved []Move) string {
 	}
 	fmt.Fprintf(&b, "order %d at %d: %s, %d to %d, escrow %d\n", o.ID, l.now, state, o.Start, o.End, o.Escrow)
 	for _, r := range l.held {
-		if r.Proven {
-			accrued, _ := l.terms.Accrued(o, r, l.counts[r.Node], l.now)
-			fmt.Fprintf(&b, "  %s: proven since %d at %d, paid %d, accrued %d, collateral %d\n", r.Node, r.Since, r.Price, r.Paid, accrued, r.Collateral)
-		} else {
-			fmt.Fprintf(&b, "  %s: accepted at %d for %d, lapses at %d, collateral %d\n", r.Node, r.Accepted, r.Price, l.terms.LapseAt(r), r.Collateral)
+		switch {
+		case r.standing():
+			accrued, _ := l.terms.Accrued(o, r, l.tally(r.Node), l.now)
+			fmt.Fprintf(&b, "  %s: proven since %d at %d, paid %d, accrued %d, collateral %d", r.Node, r.Since, r.Price, r.Paid, accrued, r.Collateral)
+		case r.Proven:
+			fmt.Fprintf(&b, "  %s: lost at %d, until %d to be repaired, paid %d, collateral %d", r.Node, r.Lost, l.terms.RepairAt(r), r.Paid, r.Collateral)
+		default:
+			fmt.Fprintf(&b, "  %s: accepted at %d for %d, lapses at %d, collateral %d", r.Node, r.Accepted, r.Price, l.terms.LapseAt(r), r.Collateral)
 		}
+		if r.Leaving {
+			b.WriteString(", leaving")
+		}
+		if c := l.conducts[r.Node]; c.Draws.Faults+c.Audits.Faults > 0 {
+			fmt.Fprintf(&b, ", %d faults by draws and %d by audits", c.Draws.Faults, c.Audits.Faults)
+		}
+		b.WriteString("\n")
 	}
 	if o.Closed {
 		var names []string
 		for name, v := range l.ledger.purse {
-			if v != 0 {
+			if v != 0 && (v != funds || strings.Contains("alice bob carol dave", name)) {
 				names = append(names, name)
 			}
 		}

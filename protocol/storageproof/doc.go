@@ -8,6 +8,8 @@
 //	n          counter n+1, Prev and From of report n,       accepted: standing n+1, Proven += Answered,
 //	           in a later slot, every height since report    Failed += Failed
 //	           n answered or failed
+//	"          the same, some heights older than LateBlocks  accepted: what was answered of those is Late, not Proven
+//	"          the same, Reset: the disk is lost             accepted: no height is proven, all orders before are gone
 //	any        wrong key, chain, account, block hash;        refused: the standing stays
 //	           too old or not yet; above the tier's cap
 //

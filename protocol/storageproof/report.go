@@ -50,6 +50,7 @@ type Report struct {
 	Orders   [32]byte // OrdersRoot of all orders held after this report
 	Added    []OrderRef
 	Dropped  []uint64
+	Reset    bool // the disk is lost: nothing that earlier reports named is held any more but what Added names
 }
 
 // Marshal returns the report's one encoding, which is what the enclave signs.
@@ -78,6 +79,7 @@ func (r Report) Marshal() []byte {
 	for _, id := range r.Dropped {
 		b.AddUint64(id)
 	}
+	b.AddUint8(flag(r.Reset))
 	return b.BytesOrPanic()
 }
 
@@ -103,6 +105,7 @@ func UnmarshalReport(p []byte) (Report, error) {
 		s.CopyBytes(r.Orders[:]) &&
 		readAdded(&s, &r.Added) &&
 		readDropped(&s, &r.Dropped) &&
+		readFlag(&s, &r.Reset) &&
 		s.Empty()
 	if !ok || from > 1<<62 || height > 1<<62 {
 		return Report{}, fmt.Errorf("%w: malformed", ErrReport)
@@ -128,7 +131,11 @@ type Standing struct {
 	Orders  [32]byte
 	Proven  uint64 // heights proven since the account first reported; never falls
 	Failed  uint64 // heights failed since then
+	Late    uint64 // heights whose answers came too late to prove anything
 }
+
+// Unproven is how many heights were reported and not proven.
+func (s Standing) Unproven() uint64 { return s.Failed + s.Late }
 
 // Marshal returns the record's one encoding.
 func (s Standing) Marshal() []byte {
@@ -145,6 +152,7 @@ func (s Standing) Marshal() []byte {
 	b.AddBytes(s.Orders[:])
 	b.AddUint64(s.Proven)
 	b.AddUint64(s.Failed)
+	b.AddUint64(s.Late)
 	return b.BytesOrPanic()
 }
 
@@ -156,7 +164,7 @@ func UnmarshalStanding(p []byte) (Standing, error) {
 	ok := readDomain(&s, domainStanding) &&
 		s.CopyBytes(st.Account[:]) && s.ReadUint64(&st.Counter) && s.CopyBytes(st.Report[:]) && s.ReadUint64(&height) && s.ReadUint64(&since) &&
 		s.ReadUint64(&st.Free) && s.ReadUint64(&st.Stored) && s.CopyBytes(st.Table[:]) && s.CopyBytes(st.Orders[:]) &&
-		s.ReadUint64(&st.Proven) && s.ReadUint64(&st.Failed) && s.Empty()
+		s.ReadUint64(&st.Proven) && s.ReadUint64(&st.Failed) && s.ReadUint64(&st.Late) && s.Empty()
 	if !ok || height > 1<<62 || since > 1<<62 {
 		return Standing{}, fmt.Errorf("%w: malformed standing", ErrReport)
 	}
@@ -194,6 +202,7 @@ type Rules struct {
 	SlotBlocks int64    // blocks a slot; one report a slot
 	Now        int64    // height of the block that carries the report
 	MaxAge     int64    // how many blocks Height may lie behind Now
+	LateBlocks int64    // how many blocks a draw's height may lie behind Now; later answers prove nothing
 	Cap        uint64   // most bytes that the node's tier may prove
 	// BlockHash gives the hash of a recent block of this chain.
 	BlockHash func(height int64) ([32]byte, bool)
@@ -215,8 +224,8 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 	if r.ChainID != rules.ChainID || r.Account != rules.Account {
 		return refuse("it is for another chain or account")
 	}
-	if rules.SlotBlocks <= 0 {
-		return refuse("the rules name no slot length")
+	if rules.SlotBlocks <= 0 || rules.LateBlocks <= 0 {
+		return refuse("the rules name no slot length, or no time for answers")
 	}
 	if r.Height >= rules.Now || rules.Now-r.Height > rules.MaxAge {
 		return refuse("height %d at block %d: want one of the last %d blocks", r.Height, rules.Now, rules.MaxAge)
@@ -227,11 +236,14 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 	if id, both := inBoth(r.Added, r.Dropped); both {
 		return refuse("order %d is both added and dropped", id)
 	}
+	if r.Reset && (len(r.Dropped) > 0 || r.Answered > 0) {
+		return refuse("a lost disk can neither drop single orders nor answer draws")
+	}
 	next := Standing{Account: r.Account, Counter: r.Counter, Height: r.Height, Since: rules.Now, Free: r.Free, Stored: r.Stored,
 		Table: r.Table, Orders: r.Orders, Report: sha256.Sum256(encoded)}
 	if before == nil {
-		if r.Counter != 1 || r.Prev != [32]byte{} || r.From != r.Height || r.Answered != 0 || r.Failed != 0 {
-			return refuse("an account's first report has counter 1, no predecessor and no draws")
+		if r.Counter != 1 || r.Prev != [32]byte{} || r.From != r.Height || r.Answered != 0 || r.Failed != 0 || r.Reset {
+			return refuse("an account's first report has counter 1, no predecessor, no draws and nothing to lose")
 		}
 	} else {
 		if r.Counter != before.Counter+1 || r.Prev != before.Report || r.From != before.Height {
@@ -244,7 +256,10 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 		if r.Answered > heights || r.Failed != heights-r.Answered {
 			return refuse("%d answered and %d failed do not add up to %d heights", r.Answered, r.Failed, heights)
 		}
-		next.Proven, next.Failed = before.Proven+r.Answered, before.Failed+r.Failed
+		// Which of the heights failed is not known; those in time are taken for the answered ones.
+		inTime := min(heights, uint64(max(0, r.Height-max(r.From, rules.Now-rules.LateBlocks-1))))
+		proven := min(r.Answered, inTime)
+		next.Proven, next.Failed, next.Late = before.Proven+proven, before.Failed+r.Failed, before.Late+r.Answered-proven
 	}
 	if r.Free%CellSize != 0 || r.Stored%CellSize != 0 || r.Free > rules.Cap || r.Stored > rules.Cap-r.Free {
 		return refuse("%d free and %d stored bytes: want whole cells, at most %d in all", r.Free, r.Stored, rules.Cap)
@@ -309,6 +324,20 @@ func readDropped(s *cryptobyte.String, out *[]uint64) bool {
 		*out = append(*out, id)
 	}
 	return true
+}
+
+func flag(set bool) uint8 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+func readFlag(s *cryptobyte.String, out *bool) bool {
+	var v uint8
+	ok := s.ReadUint8(&v) && v <= 1
+	*out = v == 1
+	return ok
 }
 
 func addString(b *cryptobyte.Builder, s string) {

@@ -22,7 +22,7 @@ func blockHash(h int64) [32]byte { return sha256.Sum256(fmt.Appendf(nil, "block 
 // TestAccept runs a life of reports. A report is built to be accepted; arguments change single fields.
 func TestAccept(t *testing.T) {
 	var standing *Standing
-	rules := Rules{ChainID: "cella-test", Account: [20]byte{1}, SlotBlocks: 5, MaxAge: 20, Cap: 1 << 30}
+	rules := Rules{ChainID: "cella-test", Account: [20]byte{1}, SlotBlocks: 5, MaxAge: 20, LateBlocks: 30, Cap: 1 << 30}
 	copy(rules.SignKey[:], testKey("enclave").Public().(ed25519.PublicKey))
 	datadriven.RunTest(t, "testdata/accept", func(t *testing.T, d *datadriven.TestData) string {
 		if d.Cmd != "report" {
@@ -70,6 +70,9 @@ func TestAccept(t *testing.T) {
 			r.Added = append(r.Added, OrderRef{ID: id, Root: []byte{1, 0x55}, Size: 1})
 		}
 		r.Dropped = ids(t, word("dropped", ""))
+		if r.Reset = d.HasArg("reset"); r.Reset {
+			r.Answered, r.Failed = uint64(arg("answered", 0)), uint64(r.Height-r.From)
+		}
 		p := r.Marshal()
 		if d.HasArg("cut") {
 			p = p[:len(p)-1]
@@ -99,8 +102,8 @@ func TestAccept(t *testing.T) {
 			t.Fatal("the standing names another report than the one accepted")
 		}
 		standing = &next
-		return fmt.Sprintf("accepted: report %d at height %d, free %d, stored %d, proven %d, failed %d\n",
-			next.Counter, next.Height, next.Free, next.Stored, next.Proven, next.Failed)
+		return fmt.Sprintf("accepted: report %d at height %d, free %d, stored %d, proven %d, failed %d, late %d\n",
+			next.Counter, next.Height, next.Free, next.Stored, next.Proven, next.Failed, next.Late)
 	})
 }
 
