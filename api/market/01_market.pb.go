@@ -37,6 +37,21 @@ type Params struct {
 	GraceBlocks int64 `protobuf:"varint,5,opt,name=grace_blocks,json=graceBlocks,proto3" json:"grace_blocks,omitempty"`
 	// collateral is in percent of a replica's pay over the order's remaining blocks.
 	Collateral uint64 `protobuf:"varint,6,opt,name=collateral,proto3" json:"collateral,omitempty"`
+	// mend_blocks is how long after a warning unproven heights cost no more than their pay.
+	MendBlocks int64 `protobuf:"varint,7,opt,name=mend_blocks,json=mendBlocks,proto3" json:"mend_blocks,omitempty"`
+	// clear_blocks is how long after that without an unproven height a warning stands.
+	ClearBlocks int64 `protobuf:"varint,8,opt,name=clear_blocks,json=clearBlocks,proto3" json:"clear_blocks,omitempty"`
+	// fault_factor is how many blocks' pay an unproven height costs once the time to mend is over.
+	FaultFactor uint64 `protobuf:"varint,9,opt,name=fault_factor,json=faultFactor,proto3" json:"fault_factor,omitempty"`
+	// repair_blocks is how long an operator may take to prove again what its report let go.
+	RepairBlocks int64 `protobuf:"varint,10,opt,name=repair_blocks,json=repairBlocks,proto3" json:"repair_blocks,omitempty"`
+	// warn_blocks without an accepted report bring a warning, silent_blocks cost every replica of the node.
+	WarnBlocks   int64 `protobuf:"varint,11,opt,name=warn_blocks,json=warnBlocks,proto3" json:"warn_blocks,omitempty"`
+	SilentBlocks int64 `protobuf:"varint,12,opt,name=silent_blocks,json=silentBlocks,proto3" json:"silent_blocks,omitempty"`
+	// audit_faults is how many unproven heights a failed audit counts for.
+	AuditFaults uint64 `protobuf:"varint,13,opt,name=audit_faults,json=auditFaults,proto3" json:"audit_faults,omitempty"`
+	// lapse_fee is the part of the collateral, in percent, that an acceptance costs which ends unproven.
+	LapseFee uint64 `protobuf:"varint,14,opt,name=lapse_fee,json=lapseFee,proto3" json:"lapse_fee,omitempty"`
 }
 
 func (m *Params) Reset()         { *m = Params{} }
@@ -110,6 +125,62 @@ func (m *Params) GetGraceBlocks() int64 {
 func (m *Params) GetCollateral() uint64 {
 	if m != nil {
 		return m.Collateral
+	}
+	return 0
+}
+
+func (m *Params) GetMendBlocks() int64 {
+	if m != nil {
+		return m.MendBlocks
+	}
+	return 0
+}
+
+func (m *Params) GetClearBlocks() int64 {
+	if m != nil {
+		return m.ClearBlocks
+	}
+	return 0
+}
+
+func (m *Params) GetFaultFactor() uint64 {
+	if m != nil {
+		return m.FaultFactor
+	}
+	return 0
+}
+
+func (m *Params) GetRepairBlocks() int64 {
+	if m != nil {
+		return m.RepairBlocks
+	}
+	return 0
+}
+
+func (m *Params) GetWarnBlocks() int64 {
+	if m != nil {
+		return m.WarnBlocks
+	}
+	return 0
+}
+
+func (m *Params) GetSilentBlocks() int64 {
+	if m != nil {
+		return m.SilentBlocks
+	}
+	return 0
+}
+
+func (m *Params) GetAuditFaults() uint64 {
+	if m != nil {
+		return m.AuditFaults
+	}
+	return 0
+}
+
+func (m *Params) GetLapseFee() uint64 {
+	if m != nil {
+		return m.LapseFee
 	}
 	return 0
 }
@@ -192,6 +263,11 @@ type Order struct {
 	Escrow uint64   `protobuf:"varint,9,opt,name=escrow,proto3" json:"escrow,omitempty"`
 	Addrs  []string `protobuf:"bytes,10,rep,name=addrs,proto3" json:"addrs,omitempty"`
 	Closed bool     `protobuf:"varint,11,opt,name=closed,proto3" json:"closed,omitempty"`
+	// of is the binary CID of the file of which this order stores a part, empty for an order that stands for itself. An operator
+	// holds at most one of an owner's orders with the same of, so that the parts lie apart.
+	Of []byte `protobuf:"bytes,12,opt,name=of,proto3" json:"of,omitempty"`
+	// standing counts the replicas that are proven and not lost.
+	Standing uint32 `protobuf:"varint,13,opt,name=standing,proto3" json:"standing,omitempty"`
 }
 
 func (m *Order) Reset()         { *m = Order{} }
@@ -304,6 +380,20 @@ func (m *Order) GetClosed() bool {
 	return false
 }
 
+func (m *Order) GetOf() []byte {
+	if m != nil {
+		return m.Of
+	}
+	return nil
+}
+
+func (m *Order) GetStanding() uint32 {
+	if m != nil {
+		return m.Standing
+	}
+	return 0
+}
+
 // Replica is one operator's copy.
 type Replica struct {
 	Order      uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
@@ -315,6 +405,23 @@ type Replica struct {
 	Base       uint64 `protobuf:"varint,7,opt,name=base,proto3" json:"base,omitempty"`
 	Paid       uint64 `protobuf:"varint,8,opt,name=paid,proto3" json:"paid,omitempty"`
 	Collateral uint64 `protobuf:"varint,9,opt,name=collateral,proto3" json:"collateral,omitempty"`
+	// fault_base is the node's count of faults when the replica was proven; fined is the ucella taken for those since.
+	FaultBase uint64 `protobuf:"varint,10,opt,name=fault_base,json=faultBase,proto3" json:"fault_base,omitempty"`
+	Fined     uint64 `protobuf:"varint,11,opt,name=fined,proto3" json:"fined,omitempty"`
+	// lost is the height of the report that let a running order go, 0 if none did; until lost + repair_blocks the operator may
+	// prove the replica again.
+	Lost int64 `protobuf:"varint,12,opt,name=lost,proto3" json:"lost,omitempty"`
+	// leaving says that the operator wants to leave: the replica ends as soon as a successor is proven.
+	Leaving bool `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// earned is the number of blocks that were earned before the replica was last lost.
+	Earned int64 `protobuf:"varint,14,opt,name=earned,proto3" json:"earned,omitempty"`
+	// report is the counter of the operator's report that named the order last.
+	Report uint64 `protobuf:"varint,15,opt,name=report,proto3" json:"report,omitempty"`
+	// until is the end of the order when the operator accepted it: what the owner adds by renewing binds the operator to nothing.
+	Until int64 `protobuf:"varint,16,opt,name=until,proto3" json:"until,omitempty"`
+	// audit_base and audit_fined are to failed audits what fault_base and fined are to unproven heights.
+	AuditBase  uint64 `protobuf:"varint,17,opt,name=audit_base,json=auditBase,proto3" json:"audit_base,omitempty"`
+	AuditFined uint64 `protobuf:"varint,18,opt,name=audit_fined,json=auditFined,proto3" json:"audit_fined,omitempty"`
 }
 
 func (m *Replica) Reset()         { *m = Replica{} }
@@ -413,6 +520,261 @@ func (m *Replica) GetCollateral() uint64 {
 	return 0
 }
 
+func (m *Replica) GetFaultBase() uint64 {
+	if m != nil {
+		return m.FaultBase
+	}
+	return 0
+}
+
+func (m *Replica) GetFined() uint64 {
+	if m != nil {
+		return m.Fined
+	}
+	return 0
+}
+
+func (m *Replica) GetLost() int64 {
+	if m != nil {
+		return m.Lost
+	}
+	return 0
+}
+
+func (m *Replica) GetLeaving() bool {
+	if m != nil {
+		return m.Leaving
+	}
+	return false
+}
+
+func (m *Replica) GetEarned() int64 {
+	if m != nil {
+		return m.Earned
+	}
+	return 0
+}
+
+func (m *Replica) GetReport() uint64 {
+	if m != nil {
+		return m.Report
+	}
+	return 0
+}
+
+func (m *Replica) GetUntil() int64 {
+	if m != nil {
+		return m.Until
+	}
+	return 0
+}
+
+func (m *Replica) GetAuditBase() uint64 {
+	if m != nil {
+		return m.AuditBase
+	}
+	return 0
+}
+
+func (m *Replica) GetAuditFined() uint64 {
+	if m != nil {
+		return m.AuditFined
+	}
+	return 0
+}
+
+// Conduct is what the market remembers of an operator's reports (market.Conduct).
+type Conduct struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	// seen is the count of unproven heights that was judged last.
+	Seen uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	// faults counts the unproven heights that cost collateral; it never falls.
+	Faults uint64 `protobuf:"varint,3,opt,name=faults,proto3" json:"faults,omitempty"`
+	// warned is the height of the warning that stands, 0 if none does; last is the height of the last unproven height's report.
+	Warned int64 `protobuf:"varint,4,opt,name=warned,proto3" json:"warned,omitempty"`
+	Last   int64 `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	// silent is the height of the warning for missing reports, 0 if none stands.
+	Silent int64 `protobuf:"varint,6,opt,name=silent,proto3" json:"silent,omitempty"`
+	// evidence is the hash of the report that brought the last faults, or else the warning.
+	Evidence string `protobuf:"bytes,7,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// audit_* are to failed audits what faults, warned, last and evidence are to unproven heights.
+	AuditFaults   uint64 `protobuf:"varint,8,opt,name=audit_faults,json=auditFaults,proto3" json:"audit_faults,omitempty"`
+	AuditWarned   int64  `protobuf:"varint,9,opt,name=audit_warned,json=auditWarned,proto3" json:"audit_warned,omitempty"`
+	AuditLast     int64  `protobuf:"varint,10,opt,name=audit_last,json=auditLast,proto3" json:"audit_last,omitempty"`
+	AuditEvidence string `protobuf:"bytes,11,opt,name=audit_evidence,json=auditEvidence,proto3" json:"audit_evidence,omitempty"`
+	// reset is the counter of the report that said that the disk is lost, reset_at the height of the block that carried it and
+	// reset_proven the count of proven heights then; 0 once every replica has heard of it. swept is the order up to which they have.
+	Reset_      uint64 `protobuf:"varint,12,opt,name=reset,proto3" json:"reset,omitempty"`
+	ResetAt     int64  `protobuf:"varint,13,opt,name=reset_at,json=resetAt,proto3" json:"reset_at,omitempty"`
+	ResetProven uint64 `protobuf:"varint,14,opt,name=reset_proven,json=resetProven,proto3" json:"reset_proven,omitempty"`
+	Swept       uint64 `protobuf:"varint,15,opt,name=swept,proto3" json:"swept,omitempty"`
+	// watch is the height at which the operator's silence is looked at next, 0 if it holds nothing.
+	Watch int64 `protobuf:"varint,16,opt,name=watch,proto3" json:"watch,omitempty"`
+	// drained is the order up to which the operator's replicas have begun to leave, 0 when no draining is half done.
+	Drained uint64 `protobuf:"varint,17,opt,name=drained,proto3" json:"drained,omitempty"`
+	// again says that the disk was lost once more while the replicas were being told: after the last one the first hear of that.
+	Again bool `protobuf:"varint,18,opt,name=again,proto3" json:"again,omitempty"`
+}
+
+func (m *Conduct) Reset()         { *m = Conduct{} }
+func (m *Conduct) String() string { return proto.CompactTextString(m) }
+func (*Conduct) ProtoMessage()    {}
+func (*Conduct) Descriptor() ([]byte, []int) {
+	return fileDescriptor_9908e231981bb779, []int{4}
+}
+func (m *Conduct) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Conduct) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Conduct.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Conduct) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Conduct.Merge(m, src)
+}
+func (m *Conduct) XXX_Size() int {
+	return m.Size()
+}
+func (m *Conduct) XXX_DiscardUnknown() {
+	xxx_messageInfo_Conduct.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Conduct proto.InternalMessageInfo
+
+func (m *Conduct) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *Conduct) GetSeen() uint64 {
+	if m != nil {
+		return m.Seen
+	}
+	return 0
+}
+
+func (m *Conduct) GetFaults() uint64 {
+	if m != nil {
+		return m.Faults
+	}
+	return 0
+}
+
+func (m *Conduct) GetWarned() int64 {
+	if m != nil {
+		return m.Warned
+	}
+	return 0
+}
+
+func (m *Conduct) GetLast() int64 {
+	if m != nil {
+		return m.Last
+	}
+	return 0
+}
+
+func (m *Conduct) GetSilent() int64 {
+	if m != nil {
+		return m.Silent
+	}
+	return 0
+}
+
+func (m *Conduct) GetEvidence() string {
+	if m != nil {
+		return m.Evidence
+	}
+	return ""
+}
+
+func (m *Conduct) GetAuditFaults() uint64 {
+	if m != nil {
+		return m.AuditFaults
+	}
+	return 0
+}
+
+func (m *Conduct) GetAuditWarned() int64 {
+	if m != nil {
+		return m.AuditWarned
+	}
+	return 0
+}
+
+func (m *Conduct) GetAuditLast() int64 {
+	if m != nil {
+		return m.AuditLast
+	}
+	return 0
+}
+
+func (m *Conduct) GetAuditEvidence() string {
+	if m != nil {
+		return m.AuditEvidence
+	}
+	return ""
+}
+
+func (m *Conduct) GetReset_() uint64 {
+	if m != nil {
+		return m.Reset_
+	}
+	return 0
+}
+
+func (m *Conduct) GetResetAt() int64 {
+	if m != nil {
+		return m.ResetAt
+	}
+	return 0
+}
+
+func (m *Conduct) GetResetProven() uint64 {
+	if m != nil {
+		return m.ResetProven
+	}
+	return 0
+}
+
+func (m *Conduct) GetSwept() uint64 {
+	if m != nil {
+		return m.Swept
+	}
+	return 0
+}
+
+func (m *Conduct) GetWatch() int64 {
+	if m != nil {
+		return m.Watch
+	}
+	return 0
+}
+
+func (m *Conduct) GetDrained() uint64 {
+	if m != nil {
+		return m.Drained
+	}
+	return 0
+}
+
+func (m *Conduct) GetAgain() bool {
+	if m != nil {
+		return m.Again
+	}
+	return false
+}
+
 type EventOrderPlaced struct {
 	Order  uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
 	Owner  string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -423,7 +785,7 @@ func (m *EventOrderPlaced) Reset()         { *m = EventOrderPlaced{} }
 func (m *EventOrderPlaced) String() string { return proto.CompactTextString(m) }
 func (*EventOrderPlaced) ProtoMessage()    {}
 func (*EventOrderPlaced) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{4}
+	return fileDescriptor_9908e231981bb779, []int{5}
 }
 func (m *EventOrderPlaced) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -484,7 +846,7 @@ func (m *EventAccepted) Reset()         { *m = EventAccepted{} }
 func (m *EventAccepted) String() string { return proto.CompactTextString(m) }
 func (*EventAccepted) ProtoMessage()    {}
 func (*EventAccepted) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{5}
+	return fileDescriptor_9908e231981bb779, []int{6}
 }
 func (m *EventAccepted) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -551,7 +913,7 @@ func (m *EventProven) Reset()         { *m = EventProven{} }
 func (m *EventProven) String() string { return proto.CompactTextString(m) }
 func (*EventProven) ProtoMessage()    {}
 func (*EventProven) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{6}
+	return fileDescriptor_9908e231981bb779, []int{7}
 }
 func (m *EventProven) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -613,7 +975,7 @@ func (m *EventPaid) Reset()         { *m = EventPaid{} }
 func (m *EventPaid) String() string { return proto.CompactTextString(m) }
 func (*EventPaid) ProtoMessage()    {}
 func (*EventPaid) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{7}
+	return fileDescriptor_9908e231981bb779, []int{8}
 }
 func (m *EventPaid) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -674,7 +1036,7 @@ type EventCollateralReturned struct {
 	Order    uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
 	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
 	Amount   uint64 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
-	// rule is "end", "lapse" or "dropped".
+	// rule is "end", "lapse", "left" or "dropped" (a replica that was never proven, or whose agreed term is over).
 	Rule string `protobuf:"bytes,4,opt,name=rule,proto3" json:"rule,omitempty"`
 }
 
@@ -682,7 +1044,7 @@ func (m *EventCollateralReturned) Reset()         { *m = EventCollateralReturned
 func (m *EventCollateralReturned) String() string { return proto.CompactTextString(m) }
 func (*EventCollateralReturned) ProtoMessage()    {}
 func (*EventCollateralReturned) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{8}
+	return fileDescriptor_9908e231981bb779, []int{9}
 }
 func (m *EventCollateralReturned) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -743,13 +1105,14 @@ type EventRenewed struct {
 	Order  uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
 	End    int64  `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
 	Escrow uint64 `protobuf:"varint,3,opt,name=escrow,proto3" json:"escrow,omitempty"`
+	Owner  string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 }
 
 func (m *EventRenewed) Reset()         { *m = EventRenewed{} }
 func (m *EventRenewed) String() string { return proto.CompactTextString(m) }
 func (*EventRenewed) ProtoMessage()    {}
 func (*EventRenewed) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{9}
+	return fileDescriptor_9908e231981bb779, []int{10}
 }
 func (m *EventRenewed) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -799,18 +1162,417 @@ func (m *EventRenewed) GetEscrow() uint64 {
 	return 0
 }
 
+func (m *EventRenewed) GetOwner() string {
+	if m != nil {
+		return m.Owner
+	}
+	return ""
+}
+
+// EventWarning says that a deduction follows unless the operator mends something before the deadline. It moves no coins.
+type EventWarning struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	// rule is "unproven", "audit", "silent" or "lost".
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// evidence names what was seen: the hash of a report, or the height of the last one.
+	Evidence string `protobuf:"bytes,3,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Height   int64  `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	// deadline is the first height at which it costs.
+	Deadline int64 `protobuf:"varint,5,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// heights is how many heights were unproven; order is the order that was lost, 0 for a warning about the node.
+	Heights uint64 `protobuf:"varint,6,opt,name=heights,proto3" json:"heights,omitempty"`
+	Order   uint64 `protobuf:"varint,7,opt,name=order,proto3" json:"order,omitempty"`
+}
+
+func (m *EventWarning) Reset()         { *m = EventWarning{} }
+func (m *EventWarning) String() string { return proto.CompactTextString(m) }
+func (*EventWarning) ProtoMessage()    {}
+func (*EventWarning) Descriptor() ([]byte, []int) {
+	return fileDescriptor_9908e231981bb779, []int{11}
+}
+func (m *EventWarning) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventWarning) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventWarning.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventWarning) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventWarning.Merge(m, src)
+}
+func (m *EventWarning) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventWarning) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventWarning.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventWarning proto.InternalMessageInfo
+
+func (m *EventWarning) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventWarning) GetRule() string {
+	if m != nil {
+		return m.Rule
+	}
+	return ""
+}
+
+func (m *EventWarning) GetEvidence() string {
+	if m != nil {
+		return m.Evidence
+	}
+	return ""
+}
+
+func (m *EventWarning) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+func (m *EventWarning) GetDeadline() int64 {
+	if m != nil {
+		return m.Deadline
+	}
+	return 0
+}
+
+func (m *EventWarning) GetHeights() uint64 {
+	if m != nil {
+		return m.Heights
+	}
+	return 0
+}
+
+func (m *EventWarning) GetOrder() uint64 {
+	if m != nil {
+		return m.Order
+	}
+	return 0
+}
+
+// EventWarningLifted ends a warning without a deduction.
+type EventWarningLifted struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	Rule     string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	Height   int64  `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Order    uint64 `protobuf:"varint,4,opt,name=order,proto3" json:"order,omitempty"`
+}
+
+func (m *EventWarningLifted) Reset()         { *m = EventWarningLifted{} }
+func (m *EventWarningLifted) String() string { return proto.CompactTextString(m) }
+func (*EventWarningLifted) ProtoMessage()    {}
+func (*EventWarningLifted) Descriptor() ([]byte, []int) {
+	return fileDescriptor_9908e231981bb779, []int{12}
+}
+func (m *EventWarningLifted) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventWarningLifted) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventWarningLifted.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventWarningLifted) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventWarningLifted.Merge(m, src)
+}
+func (m *EventWarningLifted) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventWarningLifted) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventWarningLifted.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventWarningLifted proto.InternalMessageInfo
+
+func (m *EventWarningLifted) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventWarningLifted) GetRule() string {
+	if m != nil {
+		return m.Rule
+	}
+	return ""
+}
+
+func (m *EventWarningLifted) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+func (m *EventWarningLifted) GetOrder() uint64 {
+	if m != nil {
+		return m.Order
+	}
+	return 0
+}
+
+// EventPenalty is a deduction: collateral of a replica goes to the order's owner.
+type EventPenalty struct {
+	Order    uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Owner    string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Amount   uint64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// rule is "unproven" (per height), "audit", "lost", "silent" or "lapse" (accepted, never proven).
+	Rule     string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	Evidence string `protobuf:"bytes,6,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Height   int64  `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventPenalty) Reset()         { *m = EventPenalty{} }
+func (m *EventPenalty) String() string { return proto.CompactTextString(m) }
+func (*EventPenalty) ProtoMessage()    {}
+func (*EventPenalty) Descriptor() ([]byte, []int) {
+	return fileDescriptor_9908e231981bb779, []int{13}
+}
+func (m *EventPenalty) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventPenalty) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventPenalty.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventPenalty) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventPenalty.Merge(m, src)
+}
+func (m *EventPenalty) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventPenalty) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventPenalty.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventPenalty proto.InternalMessageInfo
+
+func (m *EventPenalty) GetOrder() uint64 {
+	if m != nil {
+		return m.Order
+	}
+	return 0
+}
+
+func (m *EventPenalty) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventPenalty) GetOwner() string {
+	if m != nil {
+		return m.Owner
+	}
+	return ""
+}
+
+func (m *EventPenalty) GetAmount() uint64 {
+	if m != nil {
+		return m.Amount
+	}
+	return 0
+}
+
+func (m *EventPenalty) GetRule() string {
+	if m != nil {
+		return m.Rule
+	}
+	return ""
+}
+
+func (m *EventPenalty) GetEvidence() string {
+	if m != nil {
+		return m.Evidence
+	}
+	return ""
+}
+
+func (m *EventPenalty) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventReplicaEnded says that an operator's replica is gone and its place open again.
+type EventReplicaEnded struct {
+	Order    uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	// rule is "lost", "silent", "exhausted", "left", "lapse" or "dropped".
+	Rule   string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Height int64  `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventReplicaEnded) Reset()         { *m = EventReplicaEnded{} }
+func (m *EventReplicaEnded) String() string { return proto.CompactTextString(m) }
+func (*EventReplicaEnded) ProtoMessage()    {}
+func (*EventReplicaEnded) Descriptor() ([]byte, []int) {
+	return fileDescriptor_9908e231981bb779, []int{14}
+}
+func (m *EventReplicaEnded) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventReplicaEnded) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventReplicaEnded.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventReplicaEnded) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventReplicaEnded.Merge(m, src)
+}
+func (m *EventReplicaEnded) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventReplicaEnded) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventReplicaEnded.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventReplicaEnded proto.InternalMessageInfo
+
+func (m *EventReplicaEnded) GetOrder() uint64 {
+	if m != nil {
+		return m.Order
+	}
+	return 0
+}
+
+func (m *EventReplicaEnded) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventReplicaEnded) GetRule() string {
+	if m != nil {
+		return m.Rule
+	}
+	return ""
+}
+
+func (m *EventReplicaEnded) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventLeaving says that a replica waits for its successor.
+type EventLeaving struct {
+	Order    uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Height   int64  `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventLeaving) Reset()         { *m = EventLeaving{} }
+func (m *EventLeaving) String() string { return proto.CompactTextString(m) }
+func (*EventLeaving) ProtoMessage()    {}
+func (*EventLeaving) Descriptor() ([]byte, []int) {
+	return fileDescriptor_9908e231981bb779, []int{15}
+}
+func (m *EventLeaving) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventLeaving) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventLeaving.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventLeaving) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventLeaving.Merge(m, src)
+}
+func (m *EventLeaving) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventLeaving) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventLeaving.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventLeaving proto.InternalMessageInfo
+
+func (m *EventLeaving) GetOrder() uint64 {
+	if m != nil {
+		return m.Order
+	}
+	return 0
+}
+
+func (m *EventLeaving) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventLeaving) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
 type EventClosed struct {
 	Order  uint64 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
 	Refund uint64 `protobuf:"varint,2,opt,name=refund,proto3" json:"refund,omitempty"`
 	// rule is "term" or "owner".
-	Rule string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule  string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 }
 
 func (m *EventClosed) Reset()         { *m = EventClosed{} }
 func (m *EventClosed) String() string { return proto.CompactTextString(m) }
 func (*EventClosed) ProtoMessage()    {}
 func (*EventClosed) Descriptor() ([]byte, []int) {
-	return fileDescriptor_9908e231981bb779, []int{10}
+	return fileDescriptor_9908e231981bb779, []int{16}
 }
 func (m *EventClosed) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -860,70 +1622,118 @@ func (m *EventClosed) GetRule() string {
 	return ""
 }
 
+func (m *EventClosed) GetOwner() string {
+	if m != nil {
+		return m.Owner
+	}
+	return ""
+}
+
 func init() {
 	proto.RegisterType((*Params)(nil), "cella.market.v1.Params")
 	proto.RegisterType((*Ask)(nil), "cella.market.v1.Ask")
 	proto.RegisterType((*Order)(nil), "cella.market.v1.Order")
 	proto.RegisterType((*Replica)(nil), "cella.market.v1.Replica")
+	proto.RegisterType((*Conduct)(nil), "cella.market.v1.Conduct")
 	proto.RegisterType((*EventOrderPlaced)(nil), "cella.market.v1.EventOrderPlaced")
 	proto.RegisterType((*EventAccepted)(nil), "cella.market.v1.EventAccepted")
 	proto.RegisterType((*EventProven)(nil), "cella.market.v1.EventProven")
 	proto.RegisterType((*EventPaid)(nil), "cella.market.v1.EventPaid")
 	proto.RegisterType((*EventCollateralReturned)(nil), "cella.market.v1.EventCollateralReturned")
 	proto.RegisterType((*EventRenewed)(nil), "cella.market.v1.EventRenewed")
+	proto.RegisterType((*EventWarning)(nil), "cella.market.v1.EventWarning")
+	proto.RegisterType((*EventWarningLifted)(nil), "cella.market.v1.EventWarningLifted")
+	proto.RegisterType((*EventPenalty)(nil), "cella.market.v1.EventPenalty")
+	proto.RegisterType((*EventReplicaEnded)(nil), "cella.market.v1.EventReplicaEnded")
+	proto.RegisterType((*EventLeaving)(nil), "cella.market.v1.EventLeaving")
 	proto.RegisterType((*EventClosed)(nil), "cella.market.v1.EventClosed")
 }
 
 func init() { proto.RegisterFile("cella/market/v1/market.proto", fileDescriptor_9908e231981bb779) }
 
 var fileDescriptor_9908e231981bb779 = []byte{
-	// 732 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xb4, 0x55, 0xcd, 0x6e, 0xd3, 0x40,
-	0x10, 0xae, 0x63, 0x27, 0x4d, 0xa6, 0x29, 0x14, 0x2b, 0x14, 0x37, 0x82, 0x28, 0x98, 0x4b, 0x40,
-	0x6a, 0xa2, 0x0a, 0x4e, 0xdc, 0xda, 0x8a, 0x2b, 0xad, 0xb6, 0x12, 0x48, 0x5c, 0xaa, 0x8d, 0xbd,
-	0xa4, 0xab, 0xd8, 0x5e, 0x6b, 0xbd, 0xf9, 0x69, 0x1f, 0x81, 0x0b, 0x3c, 0x0a, 0x07, 0x1e, 0x82,
-	0x63, 0xc5, 0x89, 0x23, 0x6a, 0x0f, 0x88, 0x87, 0x40, 0x42, 0x9e, 0x5d, 0xa7, 0x49, 0x69, 0x41,
-	0x45, 0xe2, 0x12, 0xcd, 0x37, 0x33, 0x9e, 0x99, 0xef, 0xdb, 0xd9, 0x0d, 0xdc, 0x0f, 0x58, 0x14,
-	0xd1, 0x5e, 0x4c, 0xe5, 0x90, 0xa9, 0xde, 0x78, 0xcb, 0x58, 0xdd, 0x54, 0x0a, 0x25, 0xdc, 0xdb,
-	0x18, 0xed, 0x1a, 0xdf, 0x78, 0xab, 0x79, 0x87, 0xc6, 0x3c, 0x11, 0x3d, 0xfc, 0xd5, 0x39, 0xcd,
-	0x8d, 0x40, 0x64, 0xb1, 0xc8, 0x0e, 0x11, 0xf5, 0x34, 0xd0, 0x21, 0xff, 0x87, 0x05, 0x95, 0x7d,
-	0x2a, 0x69, 0x9c, 0xb9, 0x0f, 0x00, 0x42, 0x7a, 0x7c, 0xd8, 0x8f, 0x44, 0x30, 0xcc, 0x3c, 0xab,
-	0x6d, 0x75, 0x6c, 0x52, 0x0b, 0xe9, 0xf1, 0x0e, 0x3a, 0xf2, 0x70, 0xcc, 0x93, 0x22, 0x5c, 0xd2,
-	0xe1, 0x98, 0x27, 0x73, 0x61, 0x3a, 0x2d, 0xc2, 0xb6, 0x09, 0xd3, 0xa9, 0x09, 0x3f, 0x82, 0x55,
-	0x1a, 0x04, 0x2c, 0x55, 0x45, 0x86, 0x83, 0x19, 0x75, 0xed, 0x34, 0x49, 0x0f, 0xa1, 0x3e, 0x90,
-	0x34, 0x60, 0x45, 0x4e, 0x19, 0x73, 0x56, 0xd0, 0x67, 0x52, 0x5a, 0x00, 0x81, 0x88, 0x22, 0xaa,
-	0x98, 0xa4, 0x91, 0x57, 0x69, 0x5b, 0x1d, 0x87, 0xcc, 0x79, 0x9e, 0x37, 0xdf, 0x7d, 0xff, 0xf8,
-	0xe4, 0xae, 0x56, 0x6c, 0x5a, 0x68, 0xa6, 0x09, 0xfa, 0x11, 0xd8, 0xdb, 0xd9, 0xd0, 0x7d, 0x06,
-	0x55, 0x91, 0x32, 0x49, 0x95, 0x90, 0xc8, 0xb2, 0xb6, 0xe3, 0x7d, 0xf9, 0xb4, 0xd9, 0x30, 0xb2,
-	0x6c, 0x87, 0xa1, 0x64, 0x59, 0x76, 0xa0, 0x24, 0x4f, 0x06, 0x64, 0x96, 0xe9, 0x36, 0xa0, 0x9c,
-	0x4a, 0x1e, 0x30, 0x64, 0xee, 0x10, 0x0d, 0xdc, 0x0d, 0xa8, 0xe6, 0xac, 0x33, 0x7e, 0xc2, 0x90,
-	0xb3, 0x43, 0x96, 0x63, 0x3a, 0x3d, 0xe0, 0x27, 0xcc, 0x7f, 0x5f, 0x82, 0xf2, 0x9e, 0x0c, 0x99,
-	0x74, 0x6f, 0x41, 0x89, 0x87, 0xd8, 0xca, 0x21, 0x25, 0x1e, 0xba, 0x5d, 0x28, 0x8b, 0x49, 0xc2,
-	0x24, 0x96, 0xfa, 0x53, 0x77, 0x9d, 0xe6, 0xba, 0xe0, 0x48, 0x21, 0x14, 0x36, 0xa8, 0x13, 0xb4,
-	0x73, 0x1f, 0x36, 0x75, 0xb0, 0x2a, 0xda, 0x6e, 0x13, 0xaa, 0x92, 0xa5, 0x11, 0x0f, 0xa8, 0x96,
-	0x6e, 0x95, 0xcc, 0xf0, 0xc5, 0xf8, 0x95, 0xf9, 0xf1, 0x1b, 0x50, 0xce, 0x14, 0x95, 0xca, 0x5b,
-	0x46, 0xa5, 0x35, 0x70, 0xd7, 0xc0, 0x66, 0x49, 0xe8, 0x55, 0xd1, 0x97, 0x9b, 0xee, 0x3a, 0x54,
-	0x58, 0x16, 0x48, 0x31, 0xf1, 0x6a, 0xf8, 0xb9, 0x41, 0xf9, 0xf7, 0x34, 0x0c, 0x65, 0xe6, 0x41,
-	0xdb, 0xee, 0xd4, 0x88, 0x06, 0x79, 0x76, 0x10, 0x89, 0x8c, 0x85, 0xde, 0x4a, 0xdb, 0xea, 0x54,
-	0x89, 0x41, 0xfe, 0x4f, 0x0b, 0x96, 0x89, 0x1e, 0x28, 0xff, 0x52, 0xe4, 0xe2, 0x18, 0x59, 0x34,
-	0x58, 0x38, 0x9a, 0xd2, 0xcd, 0x8f, 0xc6, 0x9e, 0xe7, 0xd6, 0x84, 0xaa, 0x5e, 0x2e, 0x16, 0x9a,
-	0x65, 0x9b, 0xe1, 0x7c, 0xc2, 0x54, 0x8a, 0x31, 0x4b, 0x50, 0xa7, 0x2a, 0x31, 0x08, 0xf5, 0xe0,
-	0x89, 0x51, 0x29, 0xd7, 0x23, 0x07, 0xb9, 0xd6, 0x7d, 0x9a, 0x31, 0x14, 0xc9, 0x21, 0x68, 0xe7,
-	0xbe, 0x94, 0x72, 0x2d, 0x92, 0x43, 0xd0, 0xbe, 0xb4, 0x9b, 0xb5, 0xcb, 0xbb, 0xe9, 0xbf, 0x82,
-	0xb5, 0x17, 0x63, 0x96, 0x28, 0xdc, 0x8a, 0xfd, 0x88, 0x06, 0x2c, 0xbc, 0x46, 0x87, 0xc6, 0xc2,
-	0x86, 0x14, 0x7b, 0x70, 0x71, 0x0a, 0xf6, 0xfc, 0x29, 0xf8, 0x13, 0x58, 0xc5, 0xba, 0xdb, 0x05,
-	0xbd, 0xab, 0x8b, 0x36, 0x2f, 0x8b, 0xfb, 0x57, 0x09, 0x17, 0x09, 0x39, 0xbf, 0x11, 0x7a, 0x0d,
-	0x2b, 0xd8, 0x78, 0x7f, 0xa6, 0xde, 0x0d, 0xdb, 0xae, 0x43, 0xe5, 0x88, 0xf1, 0xc1, 0x91, 0x32,
-	0x0f, 0x86, 0x41, 0x3e, 0x87, 0x9a, 0x2e, 0x9c, 0xcb, 0xfa, 0x4f, 0x65, 0x69, 0x2c, 0x46, 0x89,
-	0x2a, 0x84, 0xd2, 0x08, 0x2f, 0xd2, 0x28, 0xd2, 0x97, 0xa6, 0x46, 0xd0, 0xf6, 0x27, 0x70, 0x0f,
-	0x5b, 0xed, 0xce, 0x68, 0x11, 0xa6, 0x46, 0x32, 0x61, 0xff, 0xbb, 0xf1, 0x4b, 0xa8, 0x63, 0x63,
-	0xc2, 0x12, 0x36, 0xb9, 0xb6, 0x9b, 0xb9, 0x8b, 0xa5, 0xab, 0xee, 0xe2, 0xe2, 0x16, 0xec, 0x99,
-	0xc3, 0xd8, 0xc5, 0xcb, 0x76, 0x4d, 0xb9, 0x75, 0xa8, 0x48, 0xf6, 0x76, 0x64, 0x2a, 0x3a, 0xc4,
-	0xa0, 0xd9, 0x80, 0xf6, 0xc5, 0x80, 0x3b, 0xbb, 0x9f, 0xcf, 0x5a, 0xd6, 0xe9, 0x59, 0xcb, 0xfa,
-	0x76, 0xd6, 0xb2, 0x3e, 0x9c, 0xb7, 0x96, 0x4e, 0xcf, 0x5b, 0x4b, 0x5f, 0xcf, 0x5b, 0x4b, 0x6f,
-	0x1e, 0x0f, 0xb8, 0x3a, 0x1a, 0xf5, 0xbb, 0x81, 0x88, 0x7b, 0xf8, 0xd4, 0x6e, 0x26, 0x4c, 0x4d,
-	0x84, 0x1c, 0x6a, 0xd4, 0xa3, 0x29, 0x37, 0x4f, 0x6f, 0xbf, 0x82, 0x7f, 0x33, 0x4f, 0x7f, 0x05,
-	0x00, 0x00, 0xff, 0xff, 0xac, 0x40, 0x3b, 0x80, 0xc5, 0x06, 0x00, 0x00,
+	// 1294 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xb4, 0x57, 0xcf, 0x6e, 0x1c, 0x45,
+	0x13, 0xcf, 0xee, 0xcc, 0xfe, 0xeb, 0xb5, 0x9d, 0x64, 0xe4, 0x2f, 0xdf, 0x66, 0x21, 0x9b, 0x30,
+	0x08, 0x29, 0x20, 0xc5, 0x56, 0x04, 0x27, 0x6e, 0xb6, 0x95, 0x9c, 0x22, 0x61, 0x75, 0x24, 0x82,
+	0xb8, 0x58, 0xed, 0x99, 0x5a, 0xbb, 0xe5, 0xd9, 0x9e, 0xa5, 0xa7, 0xd7, 0xeb, 0xe4, 0x05, 0x90,
+	0x38, 0xf1, 0x28, 0x1c, 0x10, 0x17, 0x24, 0xce, 0x1c, 0x23, 0x4e, 0x1c, 0x51, 0x22, 0xc1, 0x43,
+	0x70, 0x41, 0x55, 0xd5, 0x33, 0xb3, 0xbb, 0x59, 0x83, 0x62, 0xc1, 0xc5, 0xea, 0x5f, 0x55, 0x6d,
+	0x55, 0x75, 0xd5, 0xaf, 0xaa, 0xc7, 0xe2, 0xdd, 0x04, 0xb2, 0x4c, 0xed, 0x4e, 0x94, 0x3d, 0x03,
+	0xb7, 0x7b, 0xfe, 0xd0, 0x9f, 0x76, 0xa6, 0x36, 0x77, 0x79, 0x74, 0x9d, 0xb4, 0x3b, 0x5e, 0x76,
+	0xfe, 0x70, 0x78, 0x53, 0x4d, 0xb4, 0xc9, 0x77, 0xe9, 0x2f, 0xdb, 0x0c, 0x6f, 0x27, 0x79, 0x31,
+	0xc9, 0x8b, 0x23, 0x42, 0xbb, 0x0c, 0x58, 0x15, 0xff, 0x19, 0x88, 0xf6, 0xa1, 0xb2, 0x6a, 0x52,
+	0x44, 0x77, 0x84, 0x48, 0xd5, 0xf3, 0xa3, 0xe3, 0x2c, 0x4f, 0xce, 0x8a, 0x41, 0xe3, 0x5e, 0xe3,
+	0x7e, 0x20, 0x7b, 0xa9, 0x7a, 0xbe, 0x4f, 0x02, 0x54, 0x4f, 0xb4, 0x29, 0xd5, 0x4d, 0x56, 0x4f,
+	0xb4, 0x59, 0x50, 0xab, 0x8b, 0x52, 0x1d, 0x78, 0xb5, 0xba, 0xf0, 0xea, 0xf7, 0xc5, 0xa6, 0x4a,
+	0x12, 0x98, 0xba, 0xd2, 0x22, 0x24, 0x8b, 0x0d, 0x16, 0x7a, 0xa3, 0xf7, 0xc4, 0xc6, 0x89, 0x55,
+	0x09, 0x94, 0x36, 0x2d, 0xb2, 0xe9, 0x93, 0xcc, 0x9b, 0x8c, 0x84, 0x48, 0xf2, 0x2c, 0x53, 0x0e,
+	0xac, 0xca, 0x06, 0xed, 0x7b, 0x8d, 0xfb, 0xa1, 0x5c, 0x90, 0x44, 0x77, 0x45, 0x7f, 0x02, 0x26,
+	0x2d, 0x3d, 0x74, 0xc8, 0x83, 0x40, 0x51, 0x1d, 0x23, 0xc9, 0x40, 0xd9, 0xd2, 0xa2, 0xcb, 0x31,
+	0x48, 0x56, 0x9b, 0x8c, 0xd5, 0x2c, 0x73, 0x47, 0x63, 0x95, 0xb8, 0xdc, 0x0e, 0x7a, 0x14, 0xa5,
+	0x4f, 0xb2, 0xc7, 0x24, 0xc2, 0xeb, 0x58, 0x98, 0x2a, 0x5d, 0xb9, 0x11, 0x7c, 0x1d, 0x16, 0x7a,
+	0x3f, 0x77, 0x45, 0x7f, 0xae, 0x6c, 0x55, 0xb2, 0x3e, 0xe7, 0x82, 0xa2, 0xba, 0x28, 0x85, 0xce,
+	0xc0, 0x54, 0x45, 0xd9, 0x60, 0x2f, 0x2c, 0xac, 0xb3, 0x51, 0xb3, 0x54, 0x63, 0x36, 0xb3, 0xcc,
+	0x15, 0x83, 0x4d, 0xce, 0x86, 0x64, 0x8f, 0x49, 0x14, 0xbd, 0x23, 0x7a, 0x99, 0x9a, 0x16, 0x70,
+	0x34, 0x06, 0x18, 0x6c, 0x91, 0xbe, 0x4b, 0x82, 0xc7, 0x00, 0x9f, 0x0e, 0xbf, 0xf9, 0xe3, 0xbb,
+	0x8f, 0xfe, 0xc7, 0x1c, 0xba, 0x28, 0x59, 0xc4, 0x2d, 0x8f, 0x33, 0x11, 0xec, 0x15, 0x67, 0xd1,
+	0x27, 0xa2, 0x9b, 0x4f, 0xc1, 0x2a, 0xbc, 0x2c, 0xf6, 0xbd, 0xb7, 0x3f, 0xf8, 0xe5, 0xfb, 0x07,
+	0xdb, 0x9e, 0x28, 0x7b, 0x69, 0x6a, 0xa1, 0x28, 0x9e, 0x3a, 0xab, 0xcd, 0x89, 0xac, 0x2c, 0xa3,
+	0x6d, 0xd1, 0x9a, 0x5a, 0x9d, 0x00, 0x71, 0x21, 0x94, 0x0c, 0xa2, 0xdb, 0xa2, 0x8b, 0x3c, 0x28,
+	0xf4, 0x0b, 0x20, 0x16, 0x84, 0xb2, 0x33, 0x51, 0x17, 0x4f, 0xf5, 0x0b, 0x88, 0x7f, 0x6c, 0x8a,
+	0xd6, 0x67, 0x36, 0x05, 0x1b, 0x6d, 0x89, 0xa6, 0x4e, 0x29, 0x54, 0x28, 0x9b, 0x3a, 0x8d, 0x76,
+	0x44, 0x2b, 0x9f, 0x1b, 0xb0, 0xe4, 0xea, 0xef, 0xa2, 0xb3, 0x59, 0x14, 0x89, 0xd0, 0xe6, 0xb9,
+	0xa3, 0x00, 0x1b, 0x92, 0xce, 0x28, 0xa3, 0xa0, 0x21, 0x79, 0xa5, 0x73, 0x34, 0x14, 0x5d, 0x0b,
+	0xd3, 0x4c, 0x27, 0x8a, 0xc9, 0xb4, 0x29, 0x2b, 0x5c, 0xa7, 0xdf, 0x5e, 0x4c, 0x7f, 0x5b, 0xb4,
+	0x0a, 0xa7, 0xac, 0xf3, 0xcc, 0x61, 0x10, 0xdd, 0x10, 0x01, 0x98, 0xd4, 0x73, 0x05, 0x8f, 0xd1,
+	0x2d, 0xd1, 0x86, 0x22, 0xb1, 0xf9, 0xdc, 0xb3, 0xc3, 0x23, 0xfc, 0xbd, 0x4a, 0x53, 0x8b, 0x84,
+	0x08, 0xee, 0xf7, 0x24, 0x03, 0xb4, 0x4e, 0xb2, 0xbc, 0x80, 0x94, 0x48, 0xd0, 0x95, 0x1e, 0x61,
+	0x1d, 0xf2, 0x31, 0x75, 0x7d, 0x43, 0x36, 0xf3, 0x31, 0xe6, 0x5b, 0x38, 0x65, 0x52, 0x6d, 0x4e,
+	0xa8, 0xcf, 0x9b, 0xb2, 0xc2, 0xf1, 0xef, 0x81, 0xe8, 0x48, 0x4e, 0x1e, 0xa3, 0xe4, 0x58, 0x48,
+	0x5f, 0x42, 0x06, 0x4b, 0x6d, 0x6c, 0xbe, 0x7d, 0x1b, 0x83, 0xc5, 0x3a, 0x0c, 0x45, 0x97, 0x47,
+	0x13, 0x52, 0x3f, 0xaa, 0x15, 0xc6, 0xdb, 0x4c, 0x6d, 0x7e, 0x0e, 0x86, 0x6a, 0xda, 0x95, 0x1e,
+	0x51, 0xed, 0xb4, 0xf1, 0x15, 0xc5, 0xda, 0x21, 0xc0, 0xbe, 0x1c, 0xab, 0x02, 0xa8, 0xa0, 0xa1,
+	0xa4, 0x33, 0xca, 0xa6, 0x4a, 0x73, 0x41, 0x43, 0x49, 0xe7, 0x95, 0xc9, 0xee, 0xbd, 0x31, 0xd9,
+	0x77, 0x84, 0xe0, 0xa9, 0x24, 0x6f, 0x82, 0xf4, 0x3d, 0x92, 0xec, 0xa3, 0xcb, 0x6d, 0xd1, 0x1a,
+	0x6b, 0xe3, 0x2b, 0x1c, 0x4a, 0x06, 0x18, 0x28, 0xcb, 0x0b, 0xe7, 0x07, 0x8b, 0xce, 0xd1, 0x40,
+	0x74, 0x32, 0x50, 0xe7, 0x65, 0x8d, 0xbb, 0xb2, 0x84, 0xd4, 0x54, 0x65, 0xd1, 0xc9, 0x16, 0xd9,
+	0x7b, 0x84, 0x72, 0x0b, 0xd3, 0xdc, 0xba, 0xc1, 0x75, 0x6e, 0x36, 0x23, 0x8c, 0x39, 0x33, 0x4e,
+	0x67, 0x83, 0x1b, 0x7c, 0x61, 0x02, 0x98, 0x28, 0x0f, 0x2c, 0x25, 0x7a, 0x93, 0x13, 0x25, 0x09,
+	0x25, 0x7a, 0x57, 0xf4, 0xfd, 0x3c, 0x53, 0xba, 0x11, 0x5f, 0x94, 0xc7, 0x19, 0x25, 0xf1, 0xd7,
+	0xa1, 0xe8, 0x1c, 0xe4, 0x26, 0x9d, 0x25, 0xee, 0x8a, 0x93, 0x89, 0xa3, 0x00, 0x60, 0xfc, 0x60,
+	0xd2, 0x19, 0xef, 0xe0, 0x17, 0x08, 0xf7, 0xd9, 0x23, 0x94, 0xcf, 0xf9, 0xce, 0xdc, 0x66, 0x8f,
+	0xa8, 0x72, 0xaa, 0x70, 0x7e, 0x07, 0xd3, 0x19, 0x6d, 0x79, 0x35, 0xf9, 0x0e, 0x7b, 0x84, 0x64,
+	0x81, 0x73, 0x9d, 0x02, 0xf6, 0x1e, 0xdb, 0xdc, 0x93, 0x15, 0x7e, 0x63, 0x7d, 0x75, 0xdf, 0x5c,
+	0x5f, 0x95, 0x89, 0x4f, 0xa4, 0xc7, 0x2b, 0x99, 0x64, 0xcf, 0x38, 0x9b, 0xaa, 0xa6, 0x94, 0x13,
+	0x2f, 0x5b, 0xae, 0xe9, 0x13, 0x4c, 0xec, 0x03, 0xb1, 0xc5, 0xea, 0x2a, 0x8d, 0x3e, 0xa5, 0xb1,
+	0x49, 0xd2, 0x47, 0x65, 0x2e, 0xdb, 0xa2, 0x65, 0xa1, 0x00, 0xa6, 0x43, 0x28, 0x19, 0xe0, 0xc6,
+	0xa2, 0xc3, 0x91, 0x72, 0x44, 0x88, 0x40, 0x76, 0x08, 0xef, 0x39, 0xcc, 0x8c, 0x55, 0x9e, 0xef,
+	0xbc, 0x5b, 0xfb, 0x24, 0x3b, 0xac, 0x49, 0x3f, 0x87, 0x69, 0x49, 0x0d, 0x06, 0x28, 0x9d, 0x2b,
+	0x97, 0x9c, 0x96, 0xcc, 0x20, 0x80, 0xcc, 0x4b, 0xad, 0xa2, 0xb6, 0x33, 0x2d, 0x4a, 0x48, 0x6b,
+	0xe3, 0x44, 0x69, 0x43, 0x74, 0xe8, 0x4a, 0x06, 0xf1, 0xe7, 0xe2, 0xc6, 0xa3, 0x73, 0x30, 0x8e,
+	0x96, 0xe6, 0x61, 0xa6, 0x12, 0xb6, 0x5c, 0x33, 0xfa, 0xdb, 0x4b, 0x0b, 0xb4, 0x5c, 0x93, 0xf5,
+	0x92, 0x0a, 0x16, 0x97, 0x54, 0x3c, 0x17, 0x9b, 0xe4, 0x77, 0xaf, 0x9c, 0xe8, 0xf5, 0x4e, 0x87,
+	0xab, 0xfb, 0xe4, 0x1f, 0xb7, 0xc6, 0xf2, 0x0c, 0x87, 0xab, 0x33, 0x1c, 0x3f, 0x13, 0x7d, 0x0a,
+	0x5c, 0xd7, 0xee, 0x2d, 0xc3, 0xde, 0x12, 0xed, 0x53, 0xd0, 0x27, 0xa7, 0xce, 0x7f, 0x61, 0x78,
+	0x14, 0x6b, 0xd1, 0x63, 0xc7, 0xb8, 0x49, 0xae, 0xe4, 0x56, 0x4d, 0xf2, 0x99, 0x71, 0x65, 0xa1,
+	0x18, 0xd1, 0x3b, 0x33, 0xcb, 0xf8, 0x4d, 0xe9, 0x49, 0x3a, 0xc7, 0x73, 0xf1, 0x7f, 0x0a, 0x75,
+	0x50, 0x5d, 0x4b, 0x82, 0x9b, 0x59, 0x03, 0xff, 0x75, 0xe0, 0x54, 0x6c, 0x50, 0x60, 0x09, 0x06,
+	0xe6, 0x97, 0x46, 0xf3, 0x4f, 0x55, 0x73, 0xdd, 0x53, 0x15, 0xac, 0x3e, 0x55, 0xcc, 0x99, 0x70,
+	0x81, 0x33, 0xf1, 0x4f, 0x0d, 0x1f, 0x06, 0x27, 0x0f, 0x97, 0xe2, 0x70, 0x75, 0x05, 0x2d, 0x2f,
+	0x1a, 0x4a, 0xb3, 0x59, 0xa7, 0xb9, 0xb4, 0x0c, 0x82, 0x95, 0x65, 0x50, 0xb7, 0x2f, 0x5c, 0x6c,
+	0x1f, 0xfe, 0x26, 0x05, 0x95, 0x66, 0xda, 0x80, 0x5f, 0x38, 0x15, 0xc6, 0xa1, 0x61, 0xab, 0xc2,
+	0xbf, 0xd4, 0x25, 0xac, 0x0b, 0xd0, 0x59, 0x28, 0x40, 0x6c, 0x45, 0xb4, 0x98, 0xff, 0x13, 0x3d,
+	0x46, 0x86, 0xbf, 0xed, 0x2d, 0x2e, 0x21, 0x5a, 0x1d, 0x33, 0x5c, 0x8c, 0xf9, 0x43, 0x59, 0xb4,
+	0x43, 0x30, 0x2a, 0x73, 0xcf, 0xaf, 0x36, 0x50, 0xdc, 0x8d, 0x60, 0x65, 0x82, 0x3d, 0x3f, 0xc2,
+	0xb5, 0xfc, 0x68, 0x5d, 0x52, 0xf8, 0xf6, 0xa5, 0x85, 0xef, 0x2c, 0xcd, 0xcd, 0x57, 0xe2, 0xa6,
+	0xe7, 0x14, 0x7d, 0x58, 0x3c, 0x32, 0xe9, 0x95, 0x68, 0x5c, 0xa6, 0x13, 0xac, 0xad, 0xe0, 0x52,
+	0xaf, 0xe3, 0x2f, 0x7c, 0xa9, 0x9e, 0xf8, 0x47, 0xf7, 0xdf, 0x5b, 0x02, 0xe0, 0xb7, 0xcb, 0x01,
+	0x7f, 0x5c, 0xad, 0x77, 0x4c, 0x6f, 0xf9, 0x78, 0xe6, 0x47, 0x84, 0xde, 0x72, 0x44, 0x6b, 0xaf,
+	0xb0, 0x76, 0x42, 0xf6, 0x0f, 0x7e, 0x7e, 0x35, 0x6a, 0xbc, 0x7c, 0x35, 0x6a, 0xfc, 0xf6, 0x6a,
+	0xd4, 0xf8, 0xf6, 0xf5, 0xe8, 0xda, 0xcb, 0xd7, 0xa3, 0x6b, 0xbf, 0xbe, 0x1e, 0x5d, 0xfb, 0xf2,
+	0xc3, 0x13, 0xed, 0x4e, 0x67, 0xc7, 0x3b, 0x49, 0x3e, 0xd9, 0xa5, 0x0f, 0xee, 0x07, 0x06, 0xdc,
+	0x3c, 0xb7, 0x67, 0x8c, 0x76, 0xd5, 0x54, 0xfb, 0x0f, 0xf0, 0xe3, 0x36, 0xfd, 0xfb, 0xf5, 0xf1,
+	0x5f, 0x01, 0x00, 0x00, 0xff, 0xff, 0x92, 0x1f, 0xc5, 0x5c, 0xdd, 0x0d, 0x00, 0x00,
 }
 
 func (m *Params) Marshal() (dAtA []byte, err error) {
@@ -946,6 +1756,46 @@ func (m *Params) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.LapseFee != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.LapseFee))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.AuditFaults != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.AuditFaults))
+		i--
+		dAtA[i] = 0x68
+	}
+	if m.SilentBlocks != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.SilentBlocks))
+		i--
+		dAtA[i] = 0x60
+	}
+	if m.WarnBlocks != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.WarnBlocks))
+		i--
+		dAtA[i] = 0x58
+	}
+	if m.RepairBlocks != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.RepairBlocks))
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.FaultFactor != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.FaultFactor))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.ClearBlocks != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.ClearBlocks))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.MendBlocks != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.MendBlocks))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Collateral != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Collateral))
 		i--
@@ -1039,6 +1889,18 @@ func (m *Order) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.Standing != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Standing))
+		i--
+		dAtA[i] = 0x68
+	}
+	if len(m.Of) > 0 {
+		i -= len(m.Of)
+		copy(dAtA[i:], m.Of)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Of)))
+		i--
+		dAtA[i] = 0x62
+	}
 	if m.Closed {
 		i--
 		if m.Closed {
@@ -1130,6 +1992,62 @@ func (m *Replica) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.AuditFined != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.AuditFined))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.AuditBase != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.AuditBase))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.Until != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Until))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
+	if m.Report != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Report))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.Earned != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Earned))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.Leaving {
+		i--
+		if m.Leaving {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x68
+	}
+	if m.Lost != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Lost))
+		i--
+		dAtA[i] = 0x60
+	}
+	if m.Fined != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Fined))
+		i--
+		dAtA[i] = 0x58
+	}
+	if m.FaultBase != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.FaultBase))
+		i--
+		dAtA[i] = 0x50
+	}
 	if m.Collateral != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Collateral))
 		i--
@@ -1181,6 +2099,136 @@ func (m *Replica) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
 		i--
 		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Conduct) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Conduct) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Conduct) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Again {
+		i--
+		if m.Again {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.Drained != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Drained))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.Watch != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Watch))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
+	if m.Swept != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Swept))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.ResetProven != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.ResetProven))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.ResetAt != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.ResetAt))
+		i--
+		dAtA[i] = 0x68
+	}
+	if m.Reset_ != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Reset_))
+		i--
+		dAtA[i] = 0x60
+	}
+	if len(m.AuditEvidence) > 0 {
+		i -= len(m.AuditEvidence)
+		copy(dAtA[i:], m.AuditEvidence)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.AuditEvidence)))
+		i--
+		dAtA[i] = 0x5a
+	}
+	if m.AuditLast != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.AuditLast))
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.AuditWarned != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.AuditWarned))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.AuditFaults != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.AuditFaults))
+		i--
+		dAtA[i] = 0x40
+	}
+	if len(m.Evidence) > 0 {
+		i -= len(m.Evidence)
+		copy(dAtA[i:], m.Evidence)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Evidence)))
+		i--
+		dAtA[i] = 0x3a
+	}
+	if m.Silent != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Silent))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Last != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Last))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Warned != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Warned))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Faults != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Faults))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Seen != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Seen))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
 	}
 	return len(dAtA) - i, nil
 }
@@ -1424,6 +2472,13 @@ func (m *EventRenewed) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if len(m.Owner) > 0 {
+		i -= len(m.Owner)
+		copy(dAtA[i:], m.Owner)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Owner)))
+		i--
+		dAtA[i] = 0x22
+	}
 	if m.Escrow != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Escrow))
 		i--
@@ -1433,6 +2488,270 @@ func (m *EventRenewed) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 		i = encodeVarintMarket(dAtA, i, uint64(m.End))
 		i--
 		dAtA[i] = 0x10
+	}
+	if m.Order != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventWarning) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventWarning) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventWarning) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Order != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Heights != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Heights))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Deadline != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Deadline))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Height != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Evidence) > 0 {
+		i -= len(m.Evidence)
+		copy(dAtA[i:], m.Evidence)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Evidence)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Rule) > 0 {
+		i -= len(m.Rule)
+		copy(dAtA[i:], m.Rule)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Rule)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventWarningLifted) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventWarningLifted) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventWarningLifted) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Order != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Height != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Rule) > 0 {
+		i -= len(m.Rule)
+		copy(dAtA[i:], m.Rule)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Rule)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventPenalty) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventPenalty) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventPenalty) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x38
+	}
+	if len(m.Evidence) > 0 {
+		i -= len(m.Evidence)
+		copy(dAtA[i:], m.Evidence)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Evidence)))
+		i--
+		dAtA[i] = 0x32
+	}
+	if len(m.Rule) > 0 {
+		i -= len(m.Rule)
+		copy(dAtA[i:], m.Rule)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Rule)))
+		i--
+		dAtA[i] = 0x2a
+	}
+	if m.Amount != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Amount))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Owner) > 0 {
+		i -= len(m.Owner)
+		copy(dAtA[i:], m.Owner)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Owner)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Order != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventReplicaEnded) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventReplicaEnded) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventReplicaEnded) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Rule) > 0 {
+		i -= len(m.Rule)
+		copy(dAtA[i:], m.Rule)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Rule)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Order != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventLeaving) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventLeaving) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventLeaving) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
 	}
 	if m.Order != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Order))
@@ -1462,6 +2781,13 @@ func (m *EventClosed) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if len(m.Owner) > 0 {
+		i -= len(m.Owner)
+		copy(dAtA[i:], m.Owner)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Owner)))
+		i--
+		dAtA[i] = 0x22
+	}
 	if len(m.Rule) > 0 {
 		i -= len(m.Rule)
 		copy(dAtA[i:], m.Rule)
@@ -1516,6 +2842,30 @@ func (m *Params) Size() (n int) {
 	}
 	if m.Collateral != 0 {
 		n += 1 + sovMarket(uint64(m.Collateral))
+	}
+	if m.MendBlocks != 0 {
+		n += 1 + sovMarket(uint64(m.MendBlocks))
+	}
+	if m.ClearBlocks != 0 {
+		n += 1 + sovMarket(uint64(m.ClearBlocks))
+	}
+	if m.FaultFactor != 0 {
+		n += 1 + sovMarket(uint64(m.FaultFactor))
+	}
+	if m.RepairBlocks != 0 {
+		n += 1 + sovMarket(uint64(m.RepairBlocks))
+	}
+	if m.WarnBlocks != 0 {
+		n += 1 + sovMarket(uint64(m.WarnBlocks))
+	}
+	if m.SilentBlocks != 0 {
+		n += 1 + sovMarket(uint64(m.SilentBlocks))
+	}
+	if m.AuditFaults != 0 {
+		n += 1 + sovMarket(uint64(m.AuditFaults))
+	}
+	if m.LapseFee != 0 {
+		n += 1 + sovMarket(uint64(m.LapseFee))
 	}
 	return n
 }
@@ -1583,6 +2933,13 @@ func (m *Order) Size() (n int) {
 	if m.Closed {
 		n += 2
 	}
+	l = len(m.Of)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Standing != 0 {
+		n += 1 + sovMarket(uint64(m.Standing))
+	}
 	return n
 }
 
@@ -1619,6 +2976,99 @@ func (m *Replica) Size() (n int) {
 	}
 	if m.Collateral != 0 {
 		n += 1 + sovMarket(uint64(m.Collateral))
+	}
+	if m.FaultBase != 0 {
+		n += 1 + sovMarket(uint64(m.FaultBase))
+	}
+	if m.Fined != 0 {
+		n += 1 + sovMarket(uint64(m.Fined))
+	}
+	if m.Lost != 0 {
+		n += 1 + sovMarket(uint64(m.Lost))
+	}
+	if m.Leaving {
+		n += 2
+	}
+	if m.Earned != 0 {
+		n += 1 + sovMarket(uint64(m.Earned))
+	}
+	if m.Report != 0 {
+		n += 1 + sovMarket(uint64(m.Report))
+	}
+	if m.Until != 0 {
+		n += 2 + sovMarket(uint64(m.Until))
+	}
+	if m.AuditBase != 0 {
+		n += 2 + sovMarket(uint64(m.AuditBase))
+	}
+	if m.AuditFined != 0 {
+		n += 2 + sovMarket(uint64(m.AuditFined))
+	}
+	return n
+}
+
+func (m *Conduct) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Seen != 0 {
+		n += 1 + sovMarket(uint64(m.Seen))
+	}
+	if m.Faults != 0 {
+		n += 1 + sovMarket(uint64(m.Faults))
+	}
+	if m.Warned != 0 {
+		n += 1 + sovMarket(uint64(m.Warned))
+	}
+	if m.Last != 0 {
+		n += 1 + sovMarket(uint64(m.Last))
+	}
+	if m.Silent != 0 {
+		n += 1 + sovMarket(uint64(m.Silent))
+	}
+	l = len(m.Evidence)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.AuditFaults != 0 {
+		n += 1 + sovMarket(uint64(m.AuditFaults))
+	}
+	if m.AuditWarned != 0 {
+		n += 1 + sovMarket(uint64(m.AuditWarned))
+	}
+	if m.AuditLast != 0 {
+		n += 1 + sovMarket(uint64(m.AuditLast))
+	}
+	l = len(m.AuditEvidence)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Reset_ != 0 {
+		n += 1 + sovMarket(uint64(m.Reset_))
+	}
+	if m.ResetAt != 0 {
+		n += 1 + sovMarket(uint64(m.ResetAt))
+	}
+	if m.ResetProven != 0 {
+		n += 1 + sovMarket(uint64(m.ResetProven))
+	}
+	if m.Swept != 0 {
+		n += 1 + sovMarket(uint64(m.Swept))
+	}
+	if m.Watch != 0 {
+		n += 2 + sovMarket(uint64(m.Watch))
+	}
+	if m.Drained != 0 {
+		n += 2 + sovMarket(uint64(m.Drained))
+	}
+	if m.Again {
+		n += 3
 	}
 	return n
 }
@@ -1744,6 +3194,142 @@ func (m *EventRenewed) Size() (n int) {
 	if m.Escrow != 0 {
 		n += 1 + sovMarket(uint64(m.Escrow))
 	}
+	l = len(m.Owner)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	return n
+}
+
+func (m *EventWarning) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Evidence)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovMarket(uint64(m.Height))
+	}
+	if m.Deadline != 0 {
+		n += 1 + sovMarket(uint64(m.Deadline))
+	}
+	if m.Heights != 0 {
+		n += 1 + sovMarket(uint64(m.Heights))
+	}
+	if m.Order != 0 {
+		n += 1 + sovMarket(uint64(m.Order))
+	}
+	return n
+}
+
+func (m *EventWarningLifted) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovMarket(uint64(m.Height))
+	}
+	if m.Order != 0 {
+		n += 1 + sovMarket(uint64(m.Order))
+	}
+	return n
+}
+
+func (m *EventPenalty) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Order != 0 {
+		n += 1 + sovMarket(uint64(m.Order))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Owner)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Amount != 0 {
+		n += 1 + sovMarket(uint64(m.Amount))
+	}
+	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Evidence)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovMarket(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventReplicaEnded) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Order != 0 {
+		n += 1 + sovMarket(uint64(m.Order))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovMarket(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventLeaving) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Order != 0 {
+		n += 1 + sovMarket(uint64(m.Order))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovMarket(uint64(m.Height))
+	}
 	return n
 }
 
@@ -1760,6 +3346,10 @@ func (m *EventClosed) Size() (n int) {
 		n += 1 + sovMarket(uint64(m.Refund))
 	}
 	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Owner)
 	if l > 0 {
 		n += 1 + l + sovMarket(uint64(l))
 	}
@@ -1911,6 +3501,158 @@ func (m *Params) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Collateral |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MendBlocks", wireType)
+			}
+			m.MendBlocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MendBlocks |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ClearBlocks", wireType)
+			}
+			m.ClearBlocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ClearBlocks |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FaultFactor", wireType)
+			}
+			m.FaultFactor = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.FaultFactor |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RepairBlocks", wireType)
+			}
+			m.RepairBlocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RepairBlocks |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field WarnBlocks", wireType)
+			}
+			m.WarnBlocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.WarnBlocks |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 12:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SilentBlocks", wireType)
+			}
+			m.SilentBlocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.SilentBlocks |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 13:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditFaults", wireType)
+			}
+			m.AuditFaults = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AuditFaults |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LapseFee", wireType)
+			}
+			m.LapseFee = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.LapseFee |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -2336,6 +4078,59 @@ func (m *Order) Unmarshal(dAtA []byte) error {
 				}
 			}
 			m.Closed = bool(v != 0)
+		case 12:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Of", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Of = append(m.Of[:0], dAtA[iNdEx:postIndex]...)
+			if m.Of == nil {
+				m.Of = []byte{}
+			}
+			iNdEx = postIndex
+		case 13:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Standing", wireType)
+			}
+			m.Standing = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Standing |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -2571,6 +4366,610 @@ func (m *Replica) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FaultBase", wireType)
+			}
+			m.FaultBase = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.FaultBase |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Fined", wireType)
+			}
+			m.Fined = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Fined |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 12:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Lost", wireType)
+			}
+			m.Lost = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Lost |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 13:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Leaving", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Leaving = bool(v != 0)
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Earned", wireType)
+			}
+			m.Earned = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Earned |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 15:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Report", wireType)
+			}
+			m.Report = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Report |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Until", wireType)
+			}
+			m.Until = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Until |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditBase", wireType)
+			}
+			m.AuditBase = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AuditBase |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditFined", wireType)
+			}
+			m.AuditFined = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AuditFined |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Conduct) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Conduct: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Conduct: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Seen", wireType)
+			}
+			m.Seen = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Seen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Faults", wireType)
+			}
+			m.Faults = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Faults |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Warned", wireType)
+			}
+			m.Warned = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Warned |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Last", wireType)
+			}
+			m.Last = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Last |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Silent", wireType)
+			}
+			m.Silent = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Silent |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Evidence = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditFaults", wireType)
+			}
+			m.AuditFaults = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AuditFaults |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditWarned", wireType)
+			}
+			m.AuditWarned = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AuditWarned |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditLast", wireType)
+			}
+			m.AuditLast = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AuditLast |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 11:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AuditEvidence", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.AuditEvidence = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 12:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Reset_", wireType)
+			}
+			m.Reset_ = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Reset_ |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 13:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ResetAt", wireType)
+			}
+			m.ResetAt = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ResetAt |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ResetProven", wireType)
+			}
+			m.ResetProven = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ResetProven |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 15:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Swept", wireType)
+			}
+			m.Swept = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Swept |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Watch", wireType)
+			}
+			m.Watch = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Watch |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Drained", wireType)
+			}
+			m.Drained = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Drained |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Again", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Again = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -3361,6 +5760,919 @@ func (m *EventRenewed) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Owner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Owner = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventWarning) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventWarning: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventWarning: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rule", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Evidence = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Deadline", wireType)
+			}
+			m.Deadline = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Deadline |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Heights", wireType)
+			}
+			m.Heights = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Heights |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Order", wireType)
+			}
+			m.Order = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Order |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventWarningLifted) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventWarningLifted: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventWarningLifted: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rule", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Order", wireType)
+			}
+			m.Order = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Order |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventPenalty) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventPenalty: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventPenalty: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Order", wireType)
+			}
+			m.Order = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Order |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Owner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Owner = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Amount", wireType)
+			}
+			m.Amount = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Amount |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rule", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Evidence = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventReplicaEnded) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventReplicaEnded: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventReplicaEnded: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Order", wireType)
+			}
+			m.Order = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Order |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rule", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventLeaving) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventLeaving: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventLeaving: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Order", wireType)
+			}
+			m.Order = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Order |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -3480,6 +6792,38 @@ func (m *EventClosed) Unmarshal(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Owner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Owner = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
