@@ -147,7 +147,7 @@ func TestProtoAnnotations(t *testing.T) {
 func TestModuleAccountsTakeNoCoins(t *testing.T) {
 	c := newChain(t)
 	height := int64(1)
-	for i, name := range []string{"market", "attest", authtypes.FeeCollectorName, stakingtypes.BondedPoolName} {
+	for i, name := range []string{"market", "attest", "moderation", authtypes.FeeCollectorName, stakingtypes.BondedPoolName} {
 		send := banktypes.NewMsgSend(address(c.user), authtypes.NewModuleAddress(name), sdk.NewCoins(cella(1)))
 		r := c.block(height, c.sign(c.user, 0, uint64(i), 200_000, send))[0]
 		if r.Code == 0 || !strings.Contains(r.Log, "not allowed to receive funds") {

@@ -48,6 +48,7 @@ func newHome(t *testing.T) string {
 	s.Comet.Consensus.TimeoutCommit = 20 * time.Millisecond
 	s.Comet.Instrumentation.Prometheus, s.App.Telemetry.Enabled = false, false //nolint:staticcheck // registered once a process
 	s.App.API.Enable, s.App.GRPC.Enable = false, false
+	s.Comet.P2P.PexReactor = false // a stopped address book still writes its file, while the test's folder is removed
 	if err := s.Write(home); err != nil {
 		t.Fatal(err)
 	}

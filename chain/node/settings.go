@@ -62,6 +62,12 @@ func (s Settings) Write(home string) error {
 	return nil
 }
 
+// LoadSettings reads both files of a home and checks them.
+func LoadSettings(home string) (Settings, error) {
+	s, _, err := load(home)
+	return s, err
+}
+
 // load reads both files of a home. Variables of the environment win: CELLA_P2P_LADDR sets p2p.laddr. The returned viper
 // answers the SDK's questions about single options.
 func load(home string) (Settings, *viper.Viper, error) {

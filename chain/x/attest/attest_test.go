@@ -458,7 +458,11 @@ func (w *world) command(t *testing.T, d *datadriven.TestData, known map[string]b
 		accounts, err := it.Keys()
 		var lines []string
 		for _, a := range accounts {
-			lines = append(lines, textOf(a))
+			if ok, err := w.keeper.endorses(w.ctx, a); err != nil {
+				return nil, err
+			} else if ok {
+				lines = append(lines, textOf(a))
+			}
 		}
 		return lines, err
 	case "balances":

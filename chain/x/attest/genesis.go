@@ -238,7 +238,7 @@ func (k *Keeper) ExportGenesis(ctx context.Context) (*api.GenesisState, error) {
 		g.Nodes = append(g.Nodes, api.GenesisNode{Record: record, Info: info})
 		return err
 	}
-	// The endorsers come first, in the order of their seats: the chain that starts from this state seats them alike.
+	// The active ones come first, in the order of their seats: the chain that starts from this state seats them alike.
 	if err := k.seats.Walk(ctx, nil, func(_ uint64, operator []byte) (bool, error) {
 		record, err := k.nodes.Get(ctx, operator)
 		if err != nil {

@@ -75,7 +75,7 @@ func (k *Keeper) expire(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		listed, err := k.active.Has(ctx, key.K2())
+		listed, err := k.seatOf.Has(ctx, key.K2())
 		if err != nil {
 			return err
 		}

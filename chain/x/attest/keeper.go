@@ -70,12 +70,11 @@ type Keeper struct {
 	intentInfos collections.Map[sdk.AccAddress, api.IntentInfo]
 	stakes      collections.Map[sdk.AccAddress, api.Stake]
 	hashes      collections.Map[int64, []byte]
-	machines    collections.Map[[]byte, []byte] // platform and its id to the account that runs there
-	active      collections.KeySet[sdk.AccAddress]
-	seats       collections.Map[uint64, []byte]         // those of active that can be drawn as endorsers, numbered
-	seatOf      collections.Map[sdk.AccAddress, uint64] // their numbers
-	seatCount   collections.Item[uint64]
-	count       collections.Item[uint64]                                    // of active
+	machines    collections.Map[[]byte, []byte]                             // platform and its id to the account that runs there
+	seats       collections.Map[uint64, []byte]                             // the active nodes, numbered, those first that can be drawn as endorsers
+	seatOf      collections.Map[sdk.AccAddress, uint64]                     // their numbers
+	seatCount   collections.Item[uint64]                                    // of endorsers
+	count       collections.Item[uint64]                                    // of active nodes
 	peak        collections.Item[uint64]                                    // most of count ever
 	due         collections.KeySet[collections.Pair[int64, sdk.AccAddress]] // height, account of an intent
 	expiries    collections.KeySet[collections.Pair[int64, sdk.AccAddress]] // height, account of a node
@@ -98,7 +97,6 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 		stakes:      collections.NewMap(sb, collections.NewPrefix(6), "stakes", account, codec.CollValue[api.Stake](cdc)),
 		hashes:      collections.NewMap(sb, collections.NewPrefix(7), "hashes", collections.Int64Key, collections.BytesValue),
 		machines:    collections.NewMap(sb, collections.NewPrefix(8), "machines", collections.BytesKey, collections.BytesValue),
-		active:      collections.NewKeySet(sb, collections.NewPrefix(9), "active", account),
 		seats:       collections.NewMap(sb, collections.NewPrefix(15), "seats", collections.Uint64Key, collections.BytesValue),
 		seatOf:      collections.NewMap(sb, collections.NewPrefix(16), "seat_of", account, collections.Uint64Value),
 		seatCount:   collections.NewItem(sb, collections.NewPrefix(17), "seat_count", collections.Uint64Value),
@@ -261,7 +259,7 @@ func (k *Keeper) admit(ctx context.Context, p api.Params, v verdict, endorser st
 // activate enters a node in the lists of active ones.
 func (k *Keeper) activate(ctx context.Context, n attestation.Node, info api.NodeInfo) error {
 	operator := sdk.AccAddress(n.Account[:])
-	if err := k.active.Set(ctx, operator); err != nil {
+	if err := k.enter(ctx, operator); err != nil {
 		return err
 	}
 	if n.Tier == attestation.TierHigh && !info.Restarted {
@@ -290,23 +288,17 @@ func (k *Keeper) activate(ctx context.Context, n attestation.Node, info api.Node
 	if err != nil {
 		return err
 	}
-	if err := k.peak.Set(ctx, max(peak, count+1)); err != nil {
-		return err
-	}
-	return k.count.Set(ctx, count+1)
+	return k.peak.Set(ctx, max(peak, count))
 }
 
 // deactivate takes a node out of the lists of active ones; it does nothing to one that is in none.
 func (k *Keeper) deactivate(ctx context.Context, n attestation.Node, info api.NodeInfo) error {
 	operator := sdk.AccAddress(n.Account[:])
-	listed, err := k.active.Has(ctx, operator)
+	listed, err := k.seatOf.Has(ctx, operator)
 	if err != nil || !listed {
 		return err
 	}
-	if err := k.active.Remove(ctx, operator); err != nil {
-		return err
-	}
-	if err := k.unseat(ctx, operator); err != nil {
+	if err := k.leave(ctx, operator); err != nil {
 		return err
 	}
 	if err := k.expiries.Remove(ctx, collections.Join(n.Expires, operator)); err != nil {
@@ -316,15 +308,9 @@ func (k *Keeper) deactivate(ctx context.Context, n attestation.Node, info api.No
 		return err
 	}
 	if n.PlatformID != [32]byte{} {
-		if err := k.machines.Remove(ctx, machine(n.Platform, n.PlatformID)); err != nil {
-			return err
-		}
+		return k.machines.Remove(ctx, machine(n.Platform, n.PlatformID))
 	}
-	count, err := k.count.Get(ctx)
-	if err != nil {
-		return err
-	}
-	return k.count.Set(ctx, count-1)
+	return nil
 }
 
 // lock takes the entry stake of an account that has none locked.

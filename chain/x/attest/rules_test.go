@@ -454,7 +454,7 @@ func TestGenesisRoundTrip(t *testing.T) {
 	}
 	for _, x := range []*world{w, again} {
 		a := account("ann")
-		if ok, err := x.keeper.seatOf.Has(x.ctx, a[:]); err != nil || ok {
+		if ok, err := x.keeper.endorses(x.ctx, a[:]); err != nil || ok {
 			t.Error("a restarted node endorses:", err)
 		}
 	}

@@ -1,8 +1,10 @@
 package market
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"cosmossdk.io/collections"
 	"cosmossdk.io/core/address"
@@ -17,7 +19,9 @@ import (
 // DefaultGenesis is an empty market whose days have 14400 blocks of six seconds.
 func DefaultGenesis() *api.GenesisState {
 	return &api.GenesisState{Params: api.Params{DayBlocks: 14400, MinBlocks: 14400, MaxBlocks: 14400 * 730,
-		AcceptBlocks: 14400, GraceBlocks: 1200, Collateral: 10}}
+		AcceptBlocks: 14400, GraceBlocks: 1200, Collateral: 10,
+		MendBlocks: 2400, ClearBlocks: 14400, FaultFactor: 10, RepairBlocks: 7200, WarnBlocks: 600, SilentBlocks: 14400,
+		AuditFaults: 100, LapseFee: 1}}
 }
 
 // ValidateGenesis refuses a state that the module could not have written.
@@ -76,6 +80,16 @@ func ValidateGenesis(g *api.GenesisState, addresses address.Codec) error {
 			return fmt.Errorf("cursor: %w", err)
 		}
 	}
+	conducts := map[string]bool{}
+	for _, c := range g.Conducts {
+		if err := address(c.Operator); err != nil || conducts[c.Operator] {
+			return fmt.Errorf("conduct of %q: bad or doubled operator", c.Operator)
+		}
+		conducts[c.Operator] = true
+		if err := conductOf(c).Audit(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -100,9 +114,17 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 			return err
 		}
 	}
-	held := map[uint64]uint32{}
-	for _, r := range g.Replicas {
-		held[r.Order]++
+	orders, taken := map[uint64]market.Order{}, map[uint64]uint32{}
+	for _, o := range g.Orders {
+		orders[o.Id] = orderOf(o)
+	}
+	// Of two orders of one content the one that ends last is that which an operator still holds it for.
+	replicas := slices.Clone(g.Replicas)
+	slices.SortStableFunc(replicas, func(a, b api.Replica) int { return cmp.Compare(orders[a.Order].End, orders[b.Order].End) })
+	for _, r := range replicas {
+		if !r.Leaving {
+			taken[r.Order]++
+		}
 		operator, err := k.account(r.Operator)
 		if err != nil {
 			return err
@@ -113,7 +135,7 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 		if err := k.setReplica(ctx, operator, replicaOf(r)); err != nil {
 			return err
 		}
-		if err := k.indexReplica(ctx, t, operator, replicaOf(r)); err != nil {
+		if err := k.indexReplica(ctx, t, operator, orders[r.Order], replicaOf(r)); err != nil {
 			return err
 		}
 	}
@@ -135,7 +157,7 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 		if err := k.index(ctx, t, orderOf(o)); err != nil {
 			return err
 		}
-		if !o.Closed && held[o.Id] < o.Replicas {
+		if !o.Closed && taken[o.Id] < o.Replicas {
 			if err := k.open.Set(ctx, o.Id); err != nil {
 				return err
 			}
@@ -150,6 +172,18 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 			return err
 		}
 		if err := k.lapsed.Set(ctx, collections.Join(l.Order, operator)); err != nil {
+			return err
+		}
+	}
+	for _, c := range g.Conducts {
+		operator, err := k.account(c.Operator)
+		if err != nil {
+			return err
+		}
+		if err := k.indexConduct(ctx, operator, conductOf(c)); err != nil {
+			return err
+		}
+		if err := k.conducts.Set(ctx, operator, c); err != nil {
 			return err
 		}
 	}
@@ -198,6 +232,12 @@ func (k *Keeper) ExportGenesis(ctx context.Context) (*api.GenesisState, error) {
 		text, err := k.addresses.BytesToString(key.K2())
 		g.Lapses = append(g.Lapses, api.Lapse{Order: key.K1(), Operator: text})
 		return false, err
+	}); err != nil {
+		return nil, err
+	}
+	if err := k.conducts.Walk(ctx, nil, func(_ sdk.AccAddress, c api.Conduct) (bool, error) {
+		g.Conducts = append(g.Conducts, c)
+		return false, nil
 	}); err != nil {
 		return nil, err
 	}

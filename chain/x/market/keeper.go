@@ -2,7 +2,6 @@ package market
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"cosmossdk.io/collections"
@@ -27,10 +26,19 @@ const (
 
 	// settlePerReport is how many of a node's replicas one report settles, in turn.
 	settlePerReport = 64
+	// endsPerBlock is how many replicas one block tells that their node's disk is lost, or ends because it is silent.
+	endsPerBlock = 64
+	// drainPerMessage is how many replicas one message looks at to let their operator leave.
+	drainPerMessage = 100
 	// itemsPerBlock is how many due items of each queue one block handles; the rest waits for the next.
 	itemsPerBlock = 100
 	// retryBlocks is when an item is tried again that could not be executed.
 	retryBlocks = 100
+	// maxEvidence bounds what is stored of a failed audit.
+	maxEvidence = 128
+
+	gasPerReplica = 2_000 // a replica that a message changes, beside what its store entries cost
+	gasPerItem    = 5_000 // an item that a message queues for the beginning of a later block
 )
 
 // ErrRefused is what a message that breaks a rule fails with; the text names the rule.
@@ -44,9 +52,10 @@ type Bank interface {
 	GetBalance(ctx context.Context, addr sdk.AccAddress, denom string) sdk.Coin
 }
 
-// Work counts proven heights.
+// Work counts heights.
 type Work interface {
-	Proven(ctx context.Context, operator sdk.AccAddress) (uint64, error)
+	// Standing is an operator's record of reports; it is empty for one that never reported.
+	Standing(ctx context.Context, operator sdk.AccAddress) (storageproof.Standing, error)
 }
 
 // Registry knows whose enclaves are registered.
@@ -78,7 +87,14 @@ type Keeper struct {
 	lapses   collections.KeySet[collections.Triple[int64, uint64, sdk.AccAddress]]
 	closings collections.KeySet[collections.Pair[int64, uint64]] // height, order: when it closes, then when it is forgotten
 	cursors  collections.Map[sdk.AccAddress, uint64]
-	lapsed   collections.KeySet[collections.Pair[uint64, sdk.AccAddress]] // who accepted an order and did not prove it
+	lapsed   collections.KeySet[collections.Pair[uint64, sdk.AccAddress]] // whom an order takes no more
+	conducts collections.Map[sdk.AccAddress, api.Conduct]
+	repairs  collections.KeySet[collections.Triple[int64, uint64, sdk.AccAddress]] // lost replicas by the height that ends them
+	watch    collections.KeySet[collections.Pair[int64, sdk.AccAddress]]           // operators by the height at which their silence is looked at
+	sweeps   collections.KeySet[sdk.AccAddress]                                    // operators whose replicas have not all heard of a lost disk
+	leaving  collections.KeySet[collections.Pair[uint64, sdk.AccAddress]]          // standing replicas that want to leave
+	// copies names the order by which an operator holds a content or a part of somebody's file.
+	copies collections.Map[collections.Pair[sdk.AccAddress, []byte], uint64]
 }
 
 // NewKeeper opens the module's store. Only authority may change the params; denom is the coin of all amounts.
@@ -104,6 +120,14 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 		closings: collections.NewKeySet(sb, collections.NewPrefix(11), "closings", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),
 		cursors:  collections.NewMap(sb, collections.NewPrefix(12), "cursors", account, collections.Uint64Value),
 		lapsed:   collections.NewKeySet(sb, collections.NewPrefix(13), "lapsed", collections.PairKeyCodec(collections.Uint64Key, account)),
+		conducts: collections.NewMap(sb, collections.NewPrefix(14), "conducts", account, codec.CollValue[api.Conduct](cdc)),
+		repairs: collections.NewKeySet(sb, collections.NewPrefix(15), "repairs",
+			collections.TripleKeyCodec(collections.Int64Key, collections.Uint64Key, account)),
+		watch:   collections.NewKeySet(sb, collections.NewPrefix(16), "watch", collections.PairKeyCodec(collections.Int64Key, account)),
+		sweeps:  collections.NewKeySet(sb, collections.NewPrefix(17), "sweeps", account),
+		leaving: collections.NewKeySet(sb, collections.NewPrefix(18), "leaving", collections.PairKeyCodec(collections.Uint64Key, account)),
+		copies: collections.NewMap(sb, collections.NewPrefix(19), "copies",
+			collections.PairKeyCodec(account, collections.BytesKey), collections.Uint64Value),
 	}
 	if _, err := sb.Build(); err != nil {
 		panic(err) // two collections with one prefix: a programming error found at the first start
@@ -121,111 +145,6 @@ func (k *Keeper) Holds(ctx context.Context, operator sdk.AccAddress) (bool, erro
 	return it.Valid(), nil
 }
 
-// Reported is called with each report that x/work accepted: orders it dropped lose this replica, orders it added are
-// proven if they match, and up to 64 of the node's replicas are settled, in turn. A report names what its enclave holds,
-// not what the market has agreed to: an order that isn't the node's or doesn't match is passed over.
-func (k *Keeper) Reported(ctx context.Context, operator sdk.AccAddress, report storageproof.Report, standing storageproof.Standing) error {
-	t, now, err := k.terms(ctx)
-	if err != nil {
-		return err
-	}
-	var moved []market.Move
-	for _, id := range report.Dropped {
-		o, r, ok, err := k.replica(ctx, id, operator)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		o, out, err := t.Drop(o, r, standing.Proven, now)
-		if err != nil {
-			return err
-		}
-		moved = append(moved, out...)
-		if err := k.free(ctx, o, r, operator, now); err != nil {
-			return err
-		}
-	}
-	for _, ref := range report.Added {
-		o, r, ok, err := k.replica(ctx, ref.ID, operator)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		r, err = t.Prove(o, r, ref.Root, ref.Size, standing.Proven, now)
-		if errors.Is(err, market.ErrProof) || errors.Is(err, market.ErrState) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := k.setReplica(ctx, operator, r); err != nil {
-			return err
-		}
-		if err := k.emit(ctx, &api.EventProven{Order: o.ID, Operator: r.Node, Height: now}); err != nil {
-			return err
-		}
-	}
-	due, err := k.turn(ctx, operator)
-	if err != nil {
-		return err
-	}
-	for _, id := range due {
-		out, err := k.settle(ctx, t, id, operator, standing.Proven, now)
-		if err != nil {
-			return err
-		}
-		moved = append(moved, out...)
-	}
-	return k.execute(ctx, market.Order{}, moved)
-}
-
-// turn names the replicas that the operator's report settles: the ones after those of its last report.
-func (k *Keeper) turn(ctx context.Context, operator sdk.AccAddress) ([]uint64, error) {
-	cursor, err := k.cursors.Get(ctx, operator)
-	if err != nil && !errors.Is(err, collections.ErrNotFound) {
-		return nil, err
-	}
-	var ids []uint64
-	collect := func(key collections.Pair[sdk.AccAddress, uint64]) (bool, error) {
-		if len(ids) == settlePerReport {
-			return true, nil
-		}
-		ids = append(ids, key.K2())
-		return false, nil
-	}
-	all := collections.NewPrefixedPairRange[sdk.AccAddress, uint64]
-	if err := k.held.Walk(ctx, all(operator).StartExclusive(cursor), collect); err != nil {
-		return nil, err
-	}
-	if err := k.held.Walk(ctx, all(operator).EndInclusive(cursor), collect); err != nil {
-		return nil, err
-	}
-	if len(ids) == 0 {
-		return nil, k.cursors.Remove(ctx, operator)
-	}
-	return ids, k.cursors.Set(ctx, operator, ids[len(ids)-1])
-}
-
-// settle pays one replica what it has earned and stores the outcome.
-func (k *Keeper) settle(ctx context.Context, t market.Terms, id uint64, operator sdk.AccAddress, proven uint64, now int64) ([]market.Move, error) {
-	o, r, ok, err := k.replica(ctx, id, operator)
-	if err != nil || !ok {
-		return nil, err
-	}
-	o, r, moved, err := t.Settle(o, r, proven, now)
-	if err != nil || len(moved) == 0 {
-		return nil, err
-	}
-	if err := k.setReplica(ctx, operator, r); err != nil {
-		return nil, err
-	}
-	return moved, k.setOrder(ctx, o)
-}
-
 // close stores a closed order until it is forgotten, removes its replicas and executes the moves.
 func (k *Keeper) close(ctx context.Context, t market.Terms, o market.Order, held []market.Replica, moved []market.Move, rule market.Rule) error {
 	for _, r := range held {
@@ -233,7 +152,7 @@ func (k *Keeper) close(ctx context.Context, t market.Terms, o market.Order, held
 		if err != nil {
 			return err
 		}
-		if err := k.removeReplica(ctx, o.ID, operator); err != nil {
+		if err := k.removeReplica(ctx, o, operator); err != nil {
 			return err
 		}
 	}
@@ -246,34 +165,22 @@ func (k *Keeper) close(ctx context.Context, t market.Terms, o market.Order, held
 	if err := k.setOrder(ctx, o); err != nil {
 		return err
 	}
-	if err := k.execute(ctx, o, moved); err != nil {
+	if err := k.execute(ctx, moved); err != nil {
 		return err
 	}
-	return k.emit(ctx, &api.EventClosed{Order: o.ID, Refund: sum(moved, rule), Rule: string(rule)})
+	return k.emit(ctx, &api.EventClosed{Order: o.ID, Refund: sum(moved, rule), Rule: string(rule), Owner: o.Owner})
 }
 
-// free removes a replica, stores its order and opens the place again while the order runs, to others alone if the replica
-// ended unproven.
-func (k *Keeper) free(ctx context.Context, o market.Order, r market.Replica, operator sdk.AccAddress, now int64) error {
-	if err := k.removeReplica(ctx, o.ID, operator); err != nil {
+// execute tells of moves and transfers their coins.
+func (k *Keeper) execute(ctx context.Context, moved []market.Move) error {
+	if err := k.announce(ctx, moved); err != nil {
 		return err
 	}
-	if now < o.End {
-		if !r.Proven {
-			if err := k.lapsed.Set(ctx, collections.Join(o.ID, operator)); err != nil {
-				return err
-			}
-		}
-		if err := k.open.Set(ctx, o.ID); err != nil {
-			return err
-		}
-	}
-	return k.setOrder(ctx, o)
+	return k.transfer(ctx, moved)
 }
 
-// execute moves the coins and emits an event for each move; o is only needed where its owner pays or is paid. Payments of
-// one kind to one node go out as one transfer: a report settles many replicas of a single operator.
-func (k *Keeper) execute(ctx context.Context, o market.Order, moved []market.Move) error {
+// transfer moves the coins. Payments to one account go out as one transfer: a report settles many replicas of a single operator.
+func (k *Keeper) transfer(ctx context.Context, moved []market.Move) error {
 	type transfer struct {
 		in bool
 		to string
@@ -283,16 +190,13 @@ func (k *Keeper) execute(ctx context.Context, o market.Order, moved []market.Mov
 	for _, m := range moved {
 		t := transfer{in: m.From == market.PurseOwner || m.From == market.PurseNode, to: m.Node}
 		if m.From == market.PurseOwner || m.To == market.PurseOwner {
-			t.to = o.Owner
+			t.to = m.Owner
 		}
 		if _, ok := sums[t]; !ok {
 			order = append(order, t)
 			sums[t] = sdkmath.ZeroInt()
 		}
 		sums[t] = sums[t].Add(intOf(m.Amount))
-		if err := k.announce(ctx, m); err != nil {
-			return err
-		}
 	}
 	for _, t := range order {
 		account, err := k.account(t.to)
@@ -312,14 +216,23 @@ func (k *Keeper) execute(ctx context.Context, o market.Order, moved []market.Mov
 	return nil
 }
 
-// announce emits the event of a move; those of placing, accepting, renewing and closing carry more and are emitted where
+// announce emits the events of moves; those of placing, accepting, renewing and closing carry more and are emitted where
 // that happens.
-func (k *Keeper) announce(ctx context.Context, m market.Move) error {
-	switch m.Rule {
-	case market.RuleProof, market.RuleMinimum:
-		return k.emit(ctx, &api.EventPaid{Order: m.Order, Operator: m.Node, Amount: m.Amount, Rule: string(m.Rule)})
-	case market.RuleEnd, market.RuleLapse, market.RuleDropped:
-		return k.emit(ctx, &api.EventCollateralReturned{Order: m.Order, Operator: m.Node, Amount: m.Amount, Rule: string(m.Rule)})
+func (k *Keeper) announce(ctx context.Context, moved []market.Move) error {
+	for _, m := range moved {
+		var err error
+		switch {
+		case m.From == market.PurseEscrow && m.To == market.PurseNode:
+			err = k.emit(ctx, &api.EventPaid{Order: m.Order, Operator: m.Node, Amount: m.Amount, Rule: string(m.Rule)})
+		case m.From == market.PurseCollateral && m.To == market.PurseNode:
+			err = k.emit(ctx, &api.EventCollateralReturned{Order: m.Order, Operator: m.Node, Amount: m.Amount, Rule: string(m.Rule)})
+		case m.From == market.PurseCollateral && m.To == market.PurseOwner:
+			err = k.emit(ctx, &api.EventPenalty{Order: m.Order, Operator: m.Node, Owner: m.Owner, Amount: m.Amount, Rule: string(m.Rule),
+				Evidence: m.Evidence, Height: sdk.UnwrapSDKContext(ctx).BlockHeight()})
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

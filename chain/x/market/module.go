@@ -49,6 +49,7 @@ func (AppModule) RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
 	legacy.RegisterAminoMsg(cdc, &api.MsgPlaceOrder{}, "cella/MsgPlaceOrder")
 	legacy.RegisterAminoMsg(cdc, &api.MsgAccept{}, "cella/MsgAccept")
 	legacy.RegisterAminoMsg(cdc, &api.MsgRenew{}, "cella/MsgRenew")
+	legacy.RegisterAminoMsg(cdc, &api.MsgDrain{}, "cella/MsgDrain")
 	legacy.RegisterAminoMsg(cdc, &api.MsgEnd{}, "cella/MsgEnd")
 	legacy.RegisterAminoMsg(cdc, &api.MsgSettle{}, "cella/MsgSettle")
 	legacy.RegisterAminoMsg(cdc, &api.MsgUpdateParams{}, "cella/x/market/MsgUpdateParams")
@@ -57,7 +58,7 @@ func (AppModule) RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
 // RegisterInterfaces names the messages for protobuf.
 func (AppModule) RegisterInterfaces(r cdctypes.InterfaceRegistry) {
 	r.RegisterImplementations((*sdk.Msg)(nil), &api.MsgSetAsk{}, &api.MsgPlaceOrder{}, &api.MsgAccept{}, &api.MsgRenew{},
-		&api.MsgEnd{}, &api.MsgSettle{}, &api.MsgUpdateParams{})
+		&api.MsgDrain{}, &api.MsgEnd{}, &api.MsgSettle{}, &api.MsgUpdateParams{})
 	msgservice.RegisterMsgServiceDesc(r, &api.Msg_serviceDesc)
 }
 
@@ -74,7 +75,7 @@ func (m AppModule) RegisterServices(cfg module.Configurator) {
 	api.RegisterQueryServer(cfg.QueryServer(), queryServer{m.keeper})
 }
 
-// BeginBlock lapses acceptances and closes orders.
+// BeginBlock does what has become due.
 func (m AppModule) BeginBlock(ctx context.Context) error { return m.keeper.BeginBlock(ctx) }
 
 // DefaultGenesis is the state of a new chain.
@@ -125,6 +126,7 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "Asks", Use: "asks", Short: "List what operators offer"},
 				{RpcMethod: "Order", Use: "order [id]", Short: "Show an order, its replicas and what they have accrued", PositionalArgs: arg("id")},
 				{RpcMethod: "Orders", Use: "orders", Short: "List orders, by owner, root or those with a free place"},
+				{RpcMethod: "Conduct", Use: "conduct [operator]", Short: "Show the warnings that stand against an operator and its faults", PositionalArgs: arg("operator")},
 				{RpcMethod: "Replicas", Use: "replicas [operator]", Short: "List an operator's replicas", PositionalArgs: arg("operator")},
 			},
 		},
@@ -135,6 +137,7 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "PlaceOrder", Use: "place-order", Short: "Lock escrow for replicas of what lies under a root"},
 				{RpcMethod: "Accept", Use: "accept [order]", Short: "Take a replica of an order", PositionalArgs: arg("order")},
 				{RpcMethod: "Renew", Use: "renew [order] [blocks]", Short: "Lengthen an order", PositionalArgs: arg("order", "blocks")},
+				{RpcMethod: "Drain", Use: "drain", Short: "Leave in order: offer nothing more, end each replica as soon as another operator has proven it"},
 				{RpcMethod: "End", Use: "end [order]", Short: "End an order early", PositionalArgs: arg("order")},
 				{RpcMethod: "Settle", Use: "settle [order]", Short: "Pay an order's replicas what they have earned", PositionalArgs: arg("order")},
 				{RpcMethod: "UpdateParams", Use: "update-params-proposal [params]", Short: "Propose new terms; all of them must be given", PositionalArgs: arg("params"), GovProposal: true},

@@ -6,6 +6,8 @@ import (
 
 	"cosmossdk.io/collections"
 
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
 	api "github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/protocol/market"
 )
@@ -45,11 +47,12 @@ func (k msgServer) PlaceOrder(ctx context.Context, msg *api.MsgPlaceOrder) (*api
 	if err != nil {
 		return nil, err
 	}
-	o, moved, err := t.Place(last+1, msg.Owner, msg.Root, msg.Size_, msg.Blocks, msg.Replicas, msg.Price, msg.Addrs, now)
+	o, moved, err := t.Place(market.Order{ID: last + 1, Owner: msg.Owner, Root: msg.Root, Of: msg.Of, Size: msg.Size_,
+		Replicas: msg.Replicas, Price: msg.Price, Addrs: msg.Addrs}, msg.Blocks, now)
 	if err != nil {
 		return nil, refused(err)
 	}
-	if err := k.execute(ctx, o, moved); err != nil {
+	if err := k.execute(ctx, moved); err != nil {
 		return nil, err
 	}
 	if err := k.lastOrder.Set(ctx, o.ID); err != nil {
@@ -101,7 +104,10 @@ func (k msgServer) Accept(ctx context.Context, msg *api.MsgAccept) (*api.MsgAcce
 	if err != nil {
 		return nil, err
 	}
-	held, _, err := k.heldOf(ctx, o.ID)
+	if err := k.apart(ctx, operator, o, now); err != nil {
+		return nil, err
+	}
+	held, err := k.replicasOf(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -117,22 +123,50 @@ func (k msgServer) Accept(ctx context.Context, msg *api.MsgAccept) (*api.MsgAcce
 	if err != nil {
 		return nil, refused(err)
 	}
-	if err := k.execute(ctx, o, moved); err != nil {
+	if err := k.execute(ctx, moved); err != nil {
 		return nil, err
 	}
 	if err := k.setReplica(ctx, operator, r); err != nil {
 		return nil, err
 	}
-	if err := k.indexReplica(ctx, t, operator, r); err != nil {
+	sdk.UnwrapSDKContext(ctx).GasMeter().ConsumeGas(gasPerItem, "the time to prove")
+	if err := k.indexReplica(ctx, t, operator, o, r); err != nil {
 		return nil, err
 	}
-	if len(held)+1 == int(o.Replicas) {
+	taken := uint32(1)
+	for _, other := range held {
+		if !other.Leaving {
+			taken++
+		}
+	}
+	if taken == o.Replicas {
 		if err := k.open.Remove(ctx, o.ID); err != nil {
 			return nil, err
 		}
 	}
 	return &api.MsgAcceptResponse{},
 		k.emit(ctx, &api.EventAccepted{Order: o.ID, Operator: r.Node, Price: r.Price, Collateral: r.Collateral})
+}
+
+// apart refuses an order that an operator may not hold beside another that it holds.
+func (k msgServer) apart(ctx context.Context, operator sdk.AccAddress, o market.Order, now int64) error {
+	for _, key := range copyKeys(o) {
+		id, err := k.copies.Get(ctx, collections.Join(operator, key))
+		if errors.Is(err, collections.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		other, err := k.order(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := o.Apart(other, now); err != nil {
+			return refused(err)
+		}
+	}
+	return nil
 }
 
 func (k msgServer) Renew(ctx context.Context, msg *api.MsgRenew) (*api.MsgRenewResponse, error) {
@@ -144,14 +178,14 @@ func (k msgServer) Renew(ctx context.Context, msg *api.MsgRenew) (*api.MsgRenewR
 	if err != nil {
 		return nil, refused(err)
 	}
-	if err := k.execute(ctx, o, moved); err != nil {
+	if err := k.execute(ctx, moved); err != nil {
 		return nil, err
 	}
 	// The item that waits for the former end stays queued; when it comes up it is put off to the new one.
 	if err := k.setOrder(ctx, o); err != nil {
 		return nil, err
 	}
-	return &api.MsgRenewResponse{}, k.emit(ctx, &api.EventRenewed{Order: o.ID, End: o.End, Escrow: sum(moved, market.RuleRenew)})
+	return &api.MsgRenewResponse{}, k.emit(ctx, &api.EventRenewed{Order: o.ID, End: o.End, Escrow: sum(moved, market.RuleRenew), Owner: o.Owner})
 }
 
 func (k msgServer) End(ctx context.Context, msg *api.MsgEnd) (*api.MsgEndResponse, error) {
@@ -159,7 +193,7 @@ func (k msgServer) End(ctx context.Context, msg *api.MsgEnd) (*api.MsgEndRespons
 	if err != nil {
 		return nil, err
 	}
-	held, proven, err := k.heldOf(ctx, o.ID)
+	held, tallies, err := k.heldOf(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +201,7 @@ func (k msgServer) End(ctx context.Context, msg *api.MsgEnd) (*api.MsgEndRespons
 	if err := k.closings.Remove(ctx, collections.Join(t.ExpireAt(o), o.ID)); err != nil {
 		return nil, err
 	}
-	o, moved, err := t.EndEarly(o, held, proven, now)
+	o, moved, err := t.EndEarly(o, held, tallies, now)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -183,36 +217,120 @@ func (k msgServer) Settle(ctx context.Context, msg *api.MsgSettle) (*api.MsgSett
 	if err != nil {
 		return nil, err
 	}
-	held, proven, err := k.heldOf(ctx, o.ID)
+	held, err := k.replicasOf(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
-	var moved []market.Move
+	paid := uint64(0)
 	for _, r := range held {
 		operator, err := k.account(r.Node)
 		if err != nil {
 			return nil, err
 		}
-		out, err := k.settle(ctx, t, o.ID, operator, proven(r.Node), now)
+		n, err := k.tally(ctx, operator)
 		if err != nil {
 			return nil, err
 		}
-		moved = append(moved, out...)
-		// The queues do this by themselves, unless governance made a term longer and then shorter again: then an item waits
-		// for a height that is no longer due.
-		if err := k.lapse(ctx, t, o.ID, operator, now); err != nil {
+		moved, err := k.settle(ctx, t, o.ID, operator, n, now)
+		if err != nil {
 			return nil, err
 		}
-	}
-	if err := k.execute(ctx, o, moved); err != nil {
-		return nil, err
+		if err := k.transfer(ctx, moved); err != nil {
+			return nil, err
+		}
+		paid += sum(moved, market.RuleProof)
+		// The queues do the rest by themselves, unless governance made a term longer and then shorter again: then an item waits
+		// for a height that is no longer due.
+		if err := k.overdue(ctx, t, o.ID, operator, n, now); err != nil {
+			return nil, err
+		}
 	}
 	if !o.Closed && now >= t.ExpireAt(o) {
 		if _, err := k.expire(ctx, t, o.ID, now); err != nil {
 			return nil, err
 		}
 	}
-	return &api.MsgSettleResponse{Paid: sum(moved, market.RuleProof)}, nil
+	return &api.MsgSettleResponse{Paid: paid}, nil
+}
+
+// overdue does with one replica what the queues would do when it comes up.
+func (k msgServer) overdue(ctx context.Context, t market.Terms, id uint64, operator sdk.AccAddress, n market.Tally, now int64) error {
+	if err := k.lapse(ctx, t, id, operator, now); err != nil {
+		return err
+	}
+	if err := k.forfeit(ctx, t, id, operator, now); err != nil {
+		return err
+	}
+	o, r, ok, err := k.replica(ctx, id, operator)
+	if err != nil || !ok || n.Conduct.Silent == 0 || now < t.SilentAt(n.Conduct, n.Since) {
+		return err
+	}
+	step, err := t.Silence(o, r, n, now)
+	if err != nil {
+		return err
+	}
+	if err := k.apply(ctx, t, operator, o, r, step, now); err != nil {
+		return err
+	}
+	return k.transfer(ctx, step.Moves)
+}
+
+// Drain withdraws the operator's offer and lets a bounded number of its replicas begin to leave.
+func (k msgServer) Drain(ctx context.Context, msg *api.MsgDrain) (*api.MsgDrainResponse, error) {
+	operator, err := k.account(msg.Operator)
+	if err != nil {
+		return nil, err
+	}
+	t, now, err := k.terms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.asks.Remove(ctx, operator); err != nil {
+		return nil, err
+	}
+	before, err := k.conduct(ctx, operator)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := k.heldFrom(ctx, operator, before.Drained, drainPerMessage)
+	if err != nil {
+		return nil, err
+	}
+	resp := &api.MsgDrainResponse{More: len(ids) == drainPerMessage}
+	for _, id := range ids {
+		o, r, ok, err := k.replica(ctx, id, operator)
+		if err != nil {
+			return nil, err
+		}
+		step, err := t.Leave(o, r, now)
+		if !ok || r.Leaving || errors.Is(err, market.ErrState) {
+			continue // it is leaving already, or the order is over
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := k.apply(ctx, t, operator, o, r, step, now); err != nil {
+			return nil, err
+		}
+		if err := k.transfer(ctx, step.Moves); err != nil {
+			return nil, err
+		}
+		resp.Marked++
+		if step.Ended != "" {
+			continue
+		}
+		if err := k.open.Set(ctx, id); err != nil {
+			return nil, err
+		}
+		if err := k.emit(ctx, &api.EventLeaving{Order: id, Operator: msg.Operator, Height: now}); err != nil {
+			return nil, err
+		}
+	}
+	after := before
+	if after.Drained = 0; resp.More {
+		after.Drained = ids[len(ids)-1]
+	}
+	return resp, k.setConduct(ctx, operator, before, after)
 }
 
 func (k msgServer) UpdateParams(ctx context.Context, msg *api.MsgUpdateParams) (*api.MsgUpdateParamsResponse, error) {

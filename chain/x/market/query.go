@@ -1,6 +1,7 @@
 package market
 
 import (
+	"bytes"
 	"context"
 
 	"cosmossdk.io/collections"
@@ -21,8 +22,10 @@ func (k queryServer) Params(ctx context.Context, _ *api.QueryParamsRequest) (*ap
 	return &api.QueryParamsResponse{Params: p}, err
 }
 
+// Asks leaves out what operators offer whose registration is over: Accept would not take them.
 func (k queryServer) Asks(ctx context.Context, req *api.QueryAsksRequest) (*api.QueryAsksResponse, error) {
-	asks, page, err := query.CollectionPaginate(ctx, k.asks, req.Pagination,
+	asks, page, err := query.CollectionFilteredPaginate(ctx, k.asks, req.Pagination,
+		func(operator sdk.AccAddress, _ api.Ask) (bool, error) { return k.registry.IsActive(ctx, operator) },
 		func(_ sdk.AccAddress, a api.Ask) (api.Ask, error) { return a, nil })
 	return &api.QueryAsksResponse{Asks: asks, Pagination: page}, err
 }
@@ -36,13 +39,13 @@ func (k queryServer) Order(ctx context.Context, req *api.QueryOrderRequest) (*ap
 	if err != nil {
 		return nil, err
 	}
-	held, proven, err := k.heldOf(ctx, req.Id)
+	held, tallies, err := k.heldOf(ctx, req.Id)
 	if err != nil {
 		return nil, err
 	}
 	resp := &api.QueryOrderResponse{Order: shown}
 	for _, r := range held {
-		accrued, err := t.Accrued(orderOf(shown), r, proven(r.Node), now)
+		accrued, err := t.Accrued(orderOf(shown), r, tallies(r.Node), now)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +63,7 @@ func (k queryServer) Orders(ctx context.Context, req *api.QueryOrdersRequest) (*
 			return true, nil
 		}
 		o, err := k.order(ctx, id)
-		if err != nil || (req.Owner != "" && o.Owner != req.Owner) || (len(req.Root) > 0 && string(o.Root) != string(req.Root)) {
+		if err != nil || (req.Owner != "" && o.Owner != req.Owner) || (len(req.Root) > 0 && !bytes.Equal(o.Root, req.Root) && !bytes.Equal(o.Of, req.Root)) {
 			return false, err
 		}
 		if !req.Open {
@@ -101,6 +104,16 @@ func (k queryServer) Replicas(ctx context.Context, req *api.QueryReplicasRequest
 			return k.replicas.Get(ctx, collections.Join(key.K2(), key.K1()))
 		}, query.WithCollectionPaginationPairPrefix[sdk.AccAddress, uint64](operator))
 	return &api.QueryReplicasResponse{Replicas: replicas, Pagination: page}, err
+}
+
+// Conduct shows what stands against an operator.
+func (k queryServer) Conduct(ctx context.Context, req *api.QueryConductRequest) (*api.QueryConductResponse, error) {
+	operator, err := k.account(req.Operator)
+	if err != nil {
+		return nil, err
+	}
+	c, err := k.conduct(ctx, operator)
+	return &api.QueryConductResponse{Conduct: conductTo(c)}, err
 }
 
 // shown loads an order with its addrs.

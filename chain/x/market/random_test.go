@@ -36,14 +36,20 @@ func TestRandomMarkets(t *testing.T) {
 		for range rapid.IntRange(5, 60).Draw(rt, "steps") {
 			operator, owner := rapid.SampledFrom(operators).Draw(rt, "operator"), rapid.SampledFrom(owners).Draw(rt, "owner")
 			id := rapid.Uint64Range(1, last+1).Draw(rt, "order")
-			step := rapid.SampledFrom([]string{"place", "accept", "accept", "accept", "add", "add", "add", "drop", "renew", "end", "settle", "blocks", "blocks", "blocks"}).Draw(rt, "step")
+			step := rapid.SampledFrom([]string{"place", "accept", "accept", "accept", "add", "add", "add", "add", "drop", "reset", "drain", "ask", "audit", "renew", "end", "settle", "blocks", "blocks", "blocks"}).Draw(rt, "step")
 			_, err := w.tx(func(ctx sdk.Context) (err error) {
 				switch step {
 				case "place":
-					_, err = m.PlaceOrder(ctx, &api.MsgPlaceOrder{Owner: text(account(owner)), Root: []byte("root"), Size_: 1 << 30,
+					_, err = m.PlaceOrder(ctx, &api.MsgPlaceOrder{Owner: text(account(owner)), Root: []byte{'r', byte(last % 3)}, Size_: 1 << 30, Of: []byte("file")[:4*(last%2)],
 						Blocks: rapid.Int64Range(50, 120).Draw(rt, "blocks"), Replicas: rapid.Uint32Range(1, 3).Draw(rt, "replicas"), Price: 100})
 				case "accept":
 					_, err = m.Accept(ctx, &api.MsgAccept{Operator: text(account(operator)), Order: id})
+				case "drain":
+					_, err = m.Drain(ctx, &api.MsgDrain{Operator: text(account(operator))})
+				case "audit":
+					err = w.keeper.Audited(ctx, account(operator), id, rapid.Bool().Draw(rt, "passed"), "audit")
+				case "ask":
+					_, err = m.SetAsk(ctx, &api.MsgSetAsk{Operator: text(account(operator)), Price: uint64(60 + len(operator)), MaxSize: 1 << 40})
 				case "renew":
 					_, err = m.Renew(ctx, &api.MsgRenew{Owner: text(account(owner)), Order: id, Blocks: rapid.Int64Range(1, 100).Draw(rt, "more")})
 				case "end":
@@ -56,16 +62,18 @@ func TestRandomMarkets(t *testing.T) {
 			if step == "place" && err == nil {
 				last++
 			}
-			if step == "add" || step == "drop" {
-				w.proven[string(account(operator))] += rapid.Uint64Range(0, 20).Draw(rt, "proven")
-				var added []storageproof.OrderRef
-				var dropped []uint64
-				if step == "drop" {
-					dropped = append(dropped, id)
-				} else {
-					added = append(added, storageproof.OrderRef{ID: id, Root: []byte("root"), Size: 1 << 30})
+			if step == "add" || step == "drop" || step == "reset" {
+				r := storageproof.Report{Answered: rapid.Uint64Range(0, 20).Draw(rt, "proven"), Failed: rapid.Uint64Range(0, 3).Draw(rt, "failed")}
+				switch step {
+				case "drop":
+					r.Dropped = append(r.Dropped, id)
+				case "reset":
+					r.Reset, r.Answered = true, 0
 				}
-				if _, err := w.report(operator, added, dropped); err != nil {
+				if o, err := w.keeper.order(w.ctx, id); err == nil && step != "drop" {
+					r.Added = append(r.Added, ref(id, string(o.Root)))
+				}
+				if _, err := w.report(operator, r); err != nil {
 					rt.Fatalf("a report was refused: %s", err)
 				}
 			}
@@ -93,39 +101,89 @@ func TestRandomMarkets(t *testing.T) {
 	})
 }
 
-// lists holds the index of open orders and the operators' lists against the records.
+// lists holds what is listed against the records.
 func (w *world) lists() error {
-	replicas := map[uint64]uint32{}
-	err := w.keeper.replicas.Walk(w.ctx, nil, func(key collections.Pair[uint64, sdk.AccAddress], _ api.Replica) (bool, error) {
-		replicas[key.K1()]++
-		if ok, err := w.keeper.held.Has(w.ctx, collections.Join(key.K2(), key.K1())); err != nil || !ok {
-			return true, fmt.Errorf("a replica of order %d is missing from its operator's list: %w", key.K1(), err)
+	places, replicas := map[uint64]uint32{}, 0
+	if err := w.keeper.replicas.Walk(w.ctx, nil, func(key collections.Pair[uint64, sdk.AccAddress], r api.Replica) (bool, error) {
+		replicas++
+		if !r.Leaving {
+			places[key.K1()]++
 		}
-		replicas[0]++
-		return false, nil
-	})
-	if err != nil {
+		return false, w.listed(key.K2(), r)
+	}); err != nil {
 		return err
 	}
-	listed := uint32(0)
-	if err := w.keeper.held.Walk(w.ctx, nil, func(collections.Pair[sdk.AccAddress, uint64]) (bool, error) {
-		listed++
+	if n := count(w, w.keeper.held); n != replicas {
+		return fmt.Errorf("%d replicas, the lists have %d", replicas, n)
+	}
+	if err := w.keeper.copies.Walk(w.ctx, nil, func(key collections.Pair[sdk.AccAddress, []byte], id uint64) (bool, error) {
+		if ok, err := w.keeper.replicas.Has(w.ctx, collections.Join(id, key.K1())); err != nil || !ok {
+			return true, fmt.Errorf("order %d is listed as held and isn't: %w", id, err)
+		}
 		return false, nil
 	}); err != nil {
 		return err
 	}
-	if listed != replicas[0] {
-		return fmt.Errorf("%d replicas, the lists have %d", replicas[0], listed)
+	if err := w.keeper.conducts.Walk(w.ctx, nil, func(operator sdk.AccAddress, c api.Conduct) (bool, error) {
+		watched, err := w.keeper.watch.Has(w.ctx, collections.Join(c.Watch, operator))
+		if err != nil || watched != (c.Watch != 0) {
+			return true, fmt.Errorf("the silence of %s is looked at: %t, at %d: %w", c.Operator, watched, c.Watch, err)
+		}
+		swept, err := w.keeper.sweeps.Has(w.ctx, operator)
+		if err != nil || swept != (c.ResetAt != 0) {
+			return true, fmt.Errorf("%s lost its disk at %d, listed: %t: %w", c.Operator, c.ResetAt, swept, err)
+		}
+		return false, conductOf(c).Audit()
+	}); err != nil {
+		return err
+	}
+	t, _, err := w.keeper.terms(w.ctx)
+	if err != nil {
+		return err
 	}
 	return w.keeper.orders.Walk(w.ctx, nil, func(id uint64, o api.Order) (bool, error) {
 		open, err := w.keeper.open.Has(w.ctx, id)
 		if err != nil {
 			return true, err
 		}
-		free := !o.Closed && replicas[id] < o.Replicas
+		free := !o.Closed && places[id] < o.Replicas
 		if running := w.ctx.BlockHeight() < o.End; open && !free || running && free && !open {
-			return true, fmt.Errorf("order %d has %d of %d replicas, closed=%t, and is listed as open: %t", id, replicas[id], o.Replicas, o.Closed, open)
+			return true, fmt.Errorf("order %d has %d of %d replicas, closed=%t, and is listed as open: %t", id, places[id], o.Replicas, o.Closed, open)
 		}
-		return false, nil
+		held, err := w.keeper.replicasOf(w.ctx, id)
+		if err != nil {
+			return true, err
+		}
+		return false, t.Audit(orderOf(o), held)
 	})
+}
+
+// listed holds the lists that must name a replica against it.
+func (w *world) listed(operator sdk.AccAddress, r api.Replica) error {
+	if ok, err := w.keeper.held.Has(w.ctx, collections.Join(operator, r.Order)); err != nil || !ok {
+		return fmt.Errorf("a replica of order %d is missing from its operator's list: %w", r.Order, err)
+	}
+	standing := r.Proven && r.Lost == 0
+	if ok, err := w.keeper.leaving.Has(w.ctx, collections.Join(r.Order, operator)); err != nil || ok != (r.Leaving && standing) {
+		return fmt.Errorf("a replica of order %d is listed as leaving: %t: %w", r.Order, ok, err)
+	}
+	waits := false
+	if err := w.keeper.repairs.Walk(w.ctx, nil, func(key collections.Triple[int64, uint64, sdk.AccAddress]) (bool, error) {
+		waits = key.K2() == r.Order && key.K3().Equals(operator)
+		return waits, nil
+	}); err != nil || r.Lost != 0 && !waits {
+		return fmt.Errorf("nobody waits for the repair of order %d: %w", r.Order, err)
+	}
+	c, err := w.keeper.conduct(w.ctx, operator)
+	if err != nil || r.Proven && c.Watch == 0 {
+		return fmt.Errorf("nobody watches the silence of %s: %w", r.Operator, err)
+	}
+	return nil
+}
+
+func count[K any](w *world, set collections.KeySet[K]) (n int) {
+	if err := set.Walk(w.ctx, nil, func(K) (bool, error) { n++; return false, nil }); err != nil {
+		panic(err)
+	}
+	return n
 }

@@ -14,10 +14,13 @@ const maxBlocks = 1 << 40 // bounds params that count blocks, far from overflow
 
 // DefaultGenesis is a chain on which nobody has reported; slots of 100 blocks, sectors of 256 MiB.
 func DefaultGenesis() *api.GenesisState {
-	return &api.GenesisState{Params: api.Params{SlotBlocks: 100, MaxAgeBlocks: 100, SectorSize: 256 << 20}}
+	return &api.GenesisState{Params: api.Params{SlotBlocks: 100, MaxAgeBlocks: 100, LateBlocks: 300, SectorSize: 256 << 20}}
 }
 
 func validateParams(p api.Params) error {
+	if p.LateBlocks < p.SlotBlocks || p.LateBlocks > maxBlocks {
+		return fmt.Errorf("late_blocks is %d: want at least a slot of %d and at most %d", p.LateBlocks, p.SlotBlocks, int64(maxBlocks))
+	}
 	if p.SlotBlocks < 1 || p.SlotBlocks > maxBlocks || p.MaxAgeBlocks < 1 || p.MaxAgeBlocks > maxBlocks {
 		return fmt.Errorf("slot_blocks is %d, max_age_blocks %d: want 1 to %d", p.SlotBlocks, p.MaxAgeBlocks, int64(maxBlocks))
 	}

@@ -75,13 +75,13 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 // SetMarket joins the market; it must be called once, before the first block.
 func (k *Keeper) SetMarket(m Market) { k.market = m }
 
-// Proven is how many heights an operator's node has proven since its first report.
-func (k *Keeper) Proven(ctx context.Context, operator sdk.AccAddress) (uint64, error) {
+// Standing is the record of an operator's reports; it is empty for one that never reported.
+func (k *Keeper) Standing(ctx context.Context, operator sdk.AccAddress) (storageproof.Standing, error) {
 	st, err := k.standing(ctx, operator)
 	if err != nil || st == nil {
-		return 0, err
+		return storageproof.Standing{}, err
 	}
-	return st.Proven, nil
+	return *st, nil
 }
 
 // standing loads an account's standing; nil if it never reported.
@@ -131,7 +131,7 @@ func (k *Keeper) accept(ctx context.Context, encoded, sig []byte) error {
 	}
 	var failed error
 	rules := storageproof.Rules{ChainID: c.ChainID(), Account: r.Account, SignKey: node.SignKey,
-		SlotBlocks: p.SlotBlocks, Now: now, MaxAge: p.MaxAgeBlocks, Cap: limit,
+		SlotBlocks: p.SlotBlocks, Now: now, MaxAge: p.MaxAgeBlocks, LateBlocks: p.LateBlocks, Cap: limit,
 		BlockHash: func(height int64) ([32]byte, bool) {
 			hash, ok, err := k.registry.BlockHash(ctx, height)
 			failed = errors.Join(failed, err)
@@ -151,8 +151,12 @@ func (k *Keeper) accept(ctx context.Context, encoded, sig []byte) error {
 	if err != nil {
 		return err
 	}
+	late := next.Late
+	if before != nil {
+		late -= before.Late
+	}
 	if err := c.EventManager().EmitTypedEvent(&api.EventReport{Operator: text, Counter: r.Counter, Height: r.Height,
-		Answered: r.Answered, Failed: r.Failed, Free: r.Free, Stored: r.Stored}); err != nil {
+		Answered: r.Answered, Failed: r.Failed, Free: r.Free, Stored: r.Stored, Late: late, Lost: r.Reset}); err != nil {
 		return err
 	}
 	return k.market.Reported(ctx, operator, r, next)

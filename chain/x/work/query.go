@@ -45,5 +45,5 @@ func (k queryServer) shown(operator sdk.AccAddress, encoded []byte) (api.Standin
 	}
 	text, err := k.addresses.BytesToString(operator)
 	return api.Standing{Operator: text, Counter: s.Counter, Report: s.Report[:], Height: s.Height, Free: s.Free, Stored: s.Stored,
-		Table: s.Table[:], Orders: s.Orders[:], Proven: s.Proven, Failed: s.Failed}, err
+		Table: s.Table[:], Orders: s.Orders[:], Proven: s.Proven, Failed: s.Failed, Late: s.Late}, err
 }

@@ -31,7 +31,7 @@ const (
 	chainID   = "cella-test"
 )
 
-var params = api.Params{SlotBlocks: 5, MaxAgeBlocks: 10, SectorSize: 16 << 20}
+var params = api.Params{SlotBlocks: 5, MaxAgeBlocks: 10, LateBlocks: 1000, SectorSize: 16 << 20}
 
 // network stands for the modules around work.
 type network struct {

@@ -1,0 +1,95 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	api "github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/protocol/attestation"
+	"github.com/cella-network/cella/protocol/lottery"
+)
+
+// Every active node is drawn for what all must bear, each with the same chance, and only endorsers for what takes trust; both
+// stay so while nodes come, change sides and go.
+func TestDrawsOfTwoKinds(t *testing.T) {
+	w, _ := started(t) // ann and ben endorse
+	tier := map[attestation.Account]bool{account("ann"): true, account("ben"): true}
+	join := func(name string, endorses bool) sdk.AccAddress {
+		n := attestation.Node{Account: account(name), Tier: attestation.TierLow}
+		var err error
+		if tier[n.Account] = endorses; endorses {
+			n.Tier = attestation.TierHigh
+			err = w.keeper.seat(w.ctx, n.Account[:])
+		} else {
+			err = w.keeper.enter(w.ctx, n.Account[:])
+		}
+		if err := errors.Join(err, w.keeper.setNode(w.ctx, n, api.NodeInfo{})); err != nil {
+			t.Fatal(err)
+		}
+		return n.Account[:]
+	}
+	for i := range 6 {
+		join(fmt.Sprint("node ", i), i%2 == 0)
+	}
+	// One ends, one of each kind changes sides.
+	gone := join("gone", false)
+	if err := errors.Join(w.keeper.leave(w.ctx, gone), w.keeper.leave(w.ctx, gone)); err != nil {
+		t.Fatal(err)
+	}
+	delete(tier, account("gone"))
+	zero, one := account("node 0"), account("node 1")
+	if err := errors.Join(w.keeper.unseat(w.ctx, zero[:]), w.keeper.seat(w.ctx, one[:])); err != nil {
+		t.Fatal(err)
+	}
+	tier[zero], tier[one] = false, true
+
+	any, trusted := map[attestation.Account]int{}, map[attestation.Account]int{}
+	excluded := []attestation.Account{account("ann"), zero, account("stranger")}
+	const draws = 4000
+	for i := range draws {
+		subject := fmt.Appendf(nil, "%d", i)
+		n, ok, err := w.keeper.DrawActive(w.ctx, lottery.Seed{}, subject)
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		any[n.Account]++
+		if n, ok, err = w.keeper.DrawEndorser(w.ctx, lottery.Seed{}, subject, excluded); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		trusted[n.Account]++
+	}
+	for a, endorses := range tier {
+		if n, want := any[a], draws/len(tier); n < want*3/4 || n > want*5/4 {
+			t.Errorf("%q was drawn %d times of %d", a, n, draws)
+		}
+		if (trusted[a] > 0) != (endorses && a != account("ann")) {
+			t.Errorf("%q was drawn %d times as one that endorses", a, trusted[a])
+		}
+	}
+	if len(any) != len(tier) {
+		t.Errorf("%d nodes were drawn of %d", len(any), len(tier))
+	}
+	var all []attestation.Account
+	for a := range tier {
+		all = append(all, a)
+	}
+	if _, ok, err := w.keeper.DrawEndorser(w.ctx, lottery.Seed{}, nil, all); ok || err != nil {
+		t.Error("drew one of the excluded:", err)
+	}
+	if n, err := w.keeper.count.Get(w.ctx); err != nil || n != uint64(len(tier)) {
+		t.Errorf("%d are active, want %d: %v", n, len(tier), err)
+	}
+}
+
+func TestDrawOfNobody(t *testing.T) {
+	w := newWorld(t, params)
+	if _, ok, err := w.keeper.DrawActive(w.ctx, lottery.Seed{}, nil); ok || err != nil {
+		t.Error("drew somebody:", err)
+	}
+	if _, ok, err := w.keeper.DrawEndorser(w.ctx, lottery.Seed{}, nil, nil); ok || err != nil {
+		t.Error("drew somebody:", err)
+	}
+}

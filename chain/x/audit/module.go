@@ -1,0 +1,134 @@
+// Package audit is the chain's module that has nodes audited: it draws a holder and auditors, takes the verdicts that auditors'
+// enclaves sign, and tells the market when a quorum found that a holder does not hand out what it is paid for.
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	gwruntime "github.com/grpc-ecosystem/grpc-gateway/runtime"
+
+	autocliv1 "cosmossdk.io/api/cosmos/autocli/v1"
+	"cosmossdk.io/core/appmodule"
+
+	"github.com/cosmos/cosmos-sdk/client"
+	"github.com/cosmos/cosmos-sdk/codec"
+	"github.com/cosmos/cosmos-sdk/codec/legacy"
+	cdctypes "github.com/cosmos/cosmos-sdk/codec/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/module"
+	"github.com/cosmos/cosmos-sdk/types/msgservice"
+
+	api "github.com/cella-network/cella/api/audit"
+)
+
+// AppModule joins the keeper to an application.
+type AppModule struct{ keeper *Keeper }
+
+var (
+	_ appmodule.AppModule       = AppModule{}
+	_ appmodule.HasBeginBlocker = AppModule{}
+	_ module.AppModuleBasic     = AppModule{}
+	_ module.HasGenesis         = AppModule{}
+	_ module.HasServices        = AppModule{}
+)
+
+// NewAppModule wraps a keeper.
+func NewAppModule(k *Keeper) AppModule { return AppModule{keeper: k} }
+
+func (AppModule) IsOnePerModuleType()      {}
+func (AppModule) IsAppModule()             {}
+func (AppModule) Name() string             { return ModuleName }
+func (AppModule) ConsensusVersion() uint64 { return 1 }
+
+// RegisterLegacyAminoCodec names the messages for amino-JSON signing.
+func (AppModule) RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
+	cdc.RegisterConcrete(&api.Params{}, "cella/x/audit/Params", nil)
+	legacy.RegisterAminoMsg(cdc, &api.MsgVerdict{}, "cella/MsgVerdict")
+	legacy.RegisterAminoMsg(cdc, &api.MsgUpdateParams{}, "cella/x/audit/MsgUpdateParams")
+}
+
+// RegisterInterfaces names the messages for protobuf.
+func (AppModule) RegisterInterfaces(r cdctypes.InterfaceRegistry) {
+	r.RegisterImplementations((*sdk.Msg)(nil), &api.MsgVerdict{}, &api.MsgUpdateParams{})
+	msgservice.RegisterMsgServiceDesc(r, &api.Msg_serviceDesc)
+}
+
+// RegisterGRPCGatewayRoutes serves the queries over HTTP.
+func (AppModule) RegisterGRPCGatewayRoutes(c client.Context, mux *gwruntime.ServeMux) {
+	if err := api.RegisterQueryHandlerClient(context.Background(), mux, api.NewQueryClient(c)); err != nil {
+		panic(err)
+	}
+}
+
+// RegisterServices serves messages and queries.
+func (m AppModule) RegisterServices(cfg module.Configurator) {
+	api.RegisterMsgServer(cfg.MsgServer(), msgServer{m.keeper})
+	api.RegisterQueryServer(cfg.QueryServer(), queryServer{m.keeper})
+}
+
+// BeginBlock decides due cases and draws a new one.
+func (m AppModule) BeginBlock(ctx context.Context) error { return m.keeper.BeginBlock(ctx) }
+
+// DefaultGenesis is the state of a new chain.
+func (AppModule) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
+	return cdc.MustMarshalJSON(DefaultGenesis())
+}
+
+// ValidateGenesis checks a state before a chain starts with it.
+func (m AppModule) ValidateGenesis(cdc codec.JSONCodec, _ client.TxEncodingConfig, raw json.RawMessage) error {
+	var g api.GenesisState
+	if err := cdc.UnmarshalJSON(raw, &g); err != nil {
+		return fmt.Errorf("%s genesis: %w", ModuleName, err)
+	}
+	return m.keeper.ValidateGenesis(&g)
+}
+
+// InitGenesis stores a state; a bad one ends the start of the chain.
+func (m AppModule) InitGenesis(ctx sdk.Context, cdc codec.JSONCodec, raw json.RawMessage) {
+	var g api.GenesisState
+	cdc.MustUnmarshalJSON(raw, &g)
+	if err := m.keeper.InitGenesis(ctx, &g); err != nil {
+		panic(err)
+	}
+}
+
+// ExportGenesis returns the state.
+func (m AppModule) ExportGenesis(ctx sdk.Context, cdc codec.JSONCodec) json.RawMessage {
+	g, err := m.keeper.ExportGenesis(ctx)
+	if err != nil {
+		panic(err)
+	}
+	return cdc.MustMarshalJSON(g)
+}
+
+// AutoCLIOptions gives the module's commands their words.
+func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
+	arg := func(fields ...string) (args []*autocliv1.PositionalArgDescriptor) {
+		for _, f := range fields {
+			args = append(args, &autocliv1.PositionalArgDescriptor{ProtoField: f})
+		}
+		return args
+	}
+	return &autocliv1.ModuleOptions{
+		Query: &autocliv1.ServiceCommandDescriptor{
+			Service: "cella.audit.v1.Query",
+			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
+				{RpcMethod: "Params", Use: "params", Short: "Show the rules of audits"},
+				{RpcMethod: "Case", Use: "case [id]", Short: "Show an audit and its verdicts", PositionalArgs: arg("id")},
+				{RpcMethod: "Cases", Use: "cases", Short: "List audits and their results; --page-reverse shows the newest first"},
+				{RpcMethod: "Duties", Use: "duties [operator]", Short: "List open audits for which an operator owes a verdict", PositionalArgs: arg("operator")},
+				{RpcMethod: "Record", Use: "record [operator]", Short: "Show how an operator's audits ended", PositionalArgs: arg("operator")},
+				{RpcMethod: "Records", Use: "records", Short: "List how all operators' audits ended"},
+			},
+		},
+		Tx: &autocliv1.ServiceCommandDescriptor{
+			Service: "cella.audit.v1.Msg",
+			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
+				{RpcMethod: "Verdict", Use: "verdict [verdict] [signature]", Short: "Post an enclave's signed verdict (base64)", PositionalArgs: arg("verdict", "signature")},
+				{RpcMethod: "UpdateParams", Use: "update-params-proposal [params]", Short: "Propose new rules; all of them must be given", PositionalArgs: arg("params"), GovProposal: true},
+			},
+		},
+	}
+}

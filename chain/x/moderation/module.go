@@ -1,0 +1,129 @@
+// Package moderation is the chain's module that publishes deny lists by hash: an account says which file, of which hash, its list is
+// now. The chain knows no rule of any list and denies nothing; nodes opt in.
+package moderation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	gwruntime "github.com/grpc-ecosystem/grpc-gateway/runtime"
+
+	autocliv1 "cosmossdk.io/api/cosmos/autocli/v1"
+	"cosmossdk.io/core/appmodule"
+
+	"github.com/cosmos/cosmos-sdk/client"
+	"github.com/cosmos/cosmos-sdk/codec"
+	"github.com/cosmos/cosmos-sdk/codec/legacy"
+	cdctypes "github.com/cosmos/cosmos-sdk/codec/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/module"
+	"github.com/cosmos/cosmos-sdk/types/msgservice"
+
+	api "github.com/cella-network/cella/api/moderation"
+)
+
+// AppModule joins the keeper to an application.
+type AppModule struct{ keeper *Keeper }
+
+var (
+	_ appmodule.AppModule   = AppModule{}
+	_ module.AppModuleBasic = AppModule{}
+	_ module.HasGenesis     = AppModule{}
+	_ module.HasServices    = AppModule{}
+)
+
+// NewAppModule wraps a keeper.
+func NewAppModule(k *Keeper) AppModule { return AppModule{keeper: k} }
+
+func (AppModule) IsOnePerModuleType()      {}
+func (AppModule) IsAppModule()             {}
+func (AppModule) Name() string             { return ModuleName }
+func (AppModule) ConsensusVersion() uint64 { return 1 }
+
+// RegisterLegacyAminoCodec names the messages for amino-JSON signing.
+func (AppModule) RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
+	cdc.RegisterConcrete(&api.Params{}, "cella/x/moderation/Params", nil)
+	legacy.RegisterAminoMsg(cdc, &api.MsgPublish{}, "cella/MsgPublishDenyList")
+	legacy.RegisterAminoMsg(cdc, &api.MsgWithdraw{}, "cella/MsgWithdrawDenyList")
+	legacy.RegisterAminoMsg(cdc, &api.MsgUpdateParams{}, "cella/x/moderation/MsgUpdateParams")
+}
+
+// RegisterInterfaces names the messages for protobuf.
+func (AppModule) RegisterInterfaces(r cdctypes.InterfaceRegistry) {
+	r.RegisterImplementations((*sdk.Msg)(nil), &api.MsgPublish{}, &api.MsgWithdraw{}, &api.MsgUpdateParams{})
+	msgservice.RegisterMsgServiceDesc(r, &api.Msg_serviceDesc)
+}
+
+// RegisterGRPCGatewayRoutes serves the queries over HTTP.
+func (AppModule) RegisterGRPCGatewayRoutes(c client.Context, mux *gwruntime.ServeMux) {
+	if err := api.RegisterQueryHandlerClient(context.Background(), mux, api.NewQueryClient(c)); err != nil {
+		panic(err)
+	}
+}
+
+// RegisterServices serves messages and queries.
+func (m AppModule) RegisterServices(cfg module.Configurator) {
+	api.RegisterMsgServer(cfg.MsgServer(), msgServer{m.keeper})
+	api.RegisterQueryServer(cfg.QueryServer(), queryServer{m.keeper})
+}
+
+// DefaultGenesis is the state of a new chain.
+func (m AppModule) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
+	return cdc.MustMarshalJSON(m.keeper.DefaultGenesis())
+}
+
+// ValidateGenesis checks a state before a chain starts with it.
+func (m AppModule) ValidateGenesis(cdc codec.JSONCodec, _ client.TxEncodingConfig, raw json.RawMessage) error {
+	var g api.GenesisState
+	if err := cdc.UnmarshalJSON(raw, &g); err != nil {
+		return fmt.Errorf("%s genesis: %w", ModuleName, err)
+	}
+	return m.keeper.ValidateGenesis(&g)
+}
+
+// InitGenesis stores a state; a bad one ends the start of the chain.
+func (m AppModule) InitGenesis(ctx sdk.Context, cdc codec.JSONCodec, raw json.RawMessage) {
+	var g api.GenesisState
+	cdc.MustUnmarshalJSON(raw, &g)
+	if err := m.keeper.InitGenesis(ctx, &g); err != nil {
+		panic(err)
+	}
+}
+
+// ExportGenesis returns the state.
+func (m AppModule) ExportGenesis(ctx sdk.Context, cdc codec.JSONCodec) json.RawMessage {
+	g, err := m.keeper.ExportGenesis(ctx)
+	if err != nil {
+		panic(err)
+	}
+	return cdc.MustMarshalJSON(g)
+}
+
+// AutoCLIOptions gives the module's commands their words.
+func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
+	arg := func(fields ...string) (args []*autocliv1.PositionalArgDescriptor) {
+		for _, f := range fields {
+			args = append(args, &autocliv1.PositionalArgDescriptor{ProtoField: f})
+		}
+		return args
+	}
+	return &autocliv1.ModuleOptions{
+		Query: &autocliv1.ServiceCommandDescriptor{
+			Service: "cella.moderation.v1.Query",
+			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
+				{RpcMethod: "Params", Use: "params", Short: "Show the rules of publishing"},
+				{RpcMethod: "List", Use: "list [publisher] [name]", Short: "Show a published deny list", PositionalArgs: arg("publisher", "name")},
+				{RpcMethod: "Lists", Use: "lists", Short: "List published deny lists"},
+			},
+		},
+		Tx: &autocliv1.ServiceCommandDescriptor{
+			Service: "cella.moderation.v1.Msg",
+			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
+				{RpcMethod: "Publish", Use: "publish [name] [sequence] [sha256] [cid] [size]", Short: "Publish a version of a deny list (hash and binary CID in base64)", PositionalArgs: arg("name", "sequence", "sha256", "cid", "size")},
+				{RpcMethod: "Withdraw", Use: "withdraw [name]", Short: "End a deny list and take its deposit back", PositionalArgs: arg("name")},
+				{RpcMethod: "UpdateParams", Use: "update-params-proposal [params]", Short: "Propose new rules; all of them must be given", PositionalArgs: arg("params"), GovProposal: true},
+			},
+		},
+	}
+}
