@@ -1,6 +1,8 @@
 package enclave
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -9,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cella-network/cella/enclave/vault"
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/storageproof"
 )
 
 // lanes runs a loop over a pipe and returns the host's end of it and what run returned.
@@ -178,6 +182,68 @@ func TestPanicEndsTheProcess(t *testing.T) {
 	if cause := <-causes; cause != "a bug" {
 		t.Errorf("cause %v", cause)
 	}
+}
+
+// A Lose goes by the short lane while the bulk lane seals into the same sector: it waits for what was begun, and nothing waits for ever.
+// What the replies to Seal say is then true: a block lies in the lost sector and is gone, or it was refused.
+func TestLoseAmongSeals(t *testing.T) {
+	n := testNode()
+	if _, err := n.handle(testInit(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	v := n.vault.Load()
+	if err := v.RestoreBegin(nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- newLoop(ours, vault.BufferSize, n.handle).run() }()
+	_ = theirs.SetDeadline(time.Now().Add(20 * time.Second))
+	const blocks, lose = 12, 1000
+	block := func(i uint64) (cid, data []byte) {
+		data = bytes.Repeat([]byte{byte(i)}, 200_000)
+		k := storageproof.BlockKey{Codec: storageproof.CodecRaw, Digest: sha256.Sum256(data)}
+		return k.CID(), data
+	}
+	send(t, theirs, 1, &wire.Open{Sector: 1})
+	receive(t, theirs)
+	var all bytes.Buffer
+	for i := range uint64(blocks) {
+		cid, data := block(i)
+		send(t, &all, i, &wire.Seal{Sector: 1, CID: cid, Data: data})
+		if i == blocks/2 {
+			send(t, &all, lose, &wire.Lose{Sector: 1})
+		}
+	}
+	go func() {
+		if _, err := all.WriteTo(theirs); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range blocks + 1 {
+		f := receive(t, theirs)
+		var refusal wire.Error
+		switch {
+		case f.ID == lose && f.Kind != wire.KindLose.Reply():
+			t.Errorf("Lose is answered with kind %d", f.Kind)
+		case f.ID != lose && f.Kind != wire.KindSeal.Reply():
+			if err := wire.Decode(&refusal, f.Body); err != nil || refusal.Code != wire.CodeFull {
+				t.Errorf("block %d: %v, %v", f.ID, &refusal, err)
+			}
+		}
+	}
+	for i := range uint64(blocks) {
+		cid, data := block(i)
+		r, err := v.Complete(wire.Complete{Order: wire.Order{ID: i, Root: cid, Size: uint64(len(data))}})
+		if err != nil || len(r.Missing) == 0 {
+			t.Errorf("block %d lies in a sector that is lost: %+v, %v", i, r, err)
+		}
+	}
+	theirs.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	n.close()
 }
 
 func TestSelfTest(t *testing.T) {

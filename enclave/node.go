@@ -59,6 +59,7 @@ type node struct {
 	id       *identity
 	join     joiner
 	endorse  endorser
+	audits   audits
 	rows     []byte                      // parts of a RestoreBegin that go ahead of it
 	orders   []wire.Order                // the same
 	vault    atomic.Pointer[vault.Vault] // nil before Init
@@ -105,6 +106,13 @@ func (n *node) handle(req wire.Request, work []byte) (wire.Message, error) {
 	case *wire.Confirm:
 		return answer(n.confirm(m))
 
+	case *wire.AuditBegin:
+		return answer(n.auditBegin(m))
+	case *wire.AuditBlock:
+		return answer(n.auditBlock(m))
+	case *wire.AuditEnd:
+		return answer(n.auditEnd(m))
+
 	case *wire.Fill:
 		return answer(v.Fill(*m, work))
 	case *wire.Seal:
@@ -121,6 +129,8 @@ func (n *node) handle(req wire.Request, work []byte) (wire.Message, error) {
 		return answer(v.Complete(*m))
 	case *wire.Drop:
 		return &wire.Empty{}, v.Drop(*m)
+	case *wire.Lose:
+		return answer(v.Lose(*m))
 
 	case *wire.Draw:
 		return answer(n.draw(v, m))
@@ -274,7 +284,13 @@ func (n *node) restore(v *vault.Vault, m *wire.RestoreBegin) error {
 	if err != nil {
 		return err
 	}
-	return v.RestoreBegin(s, rows, orders)
+	if !m.Lost {
+		return v.RestoreBegin(s, rows, orders)
+	}
+	if len(rows) != 0 || len(orders) != 0 {
+		return refuse(wire.CodeInvalid, "a lost disk has no rows and no orders")
+	}
+	return v.RestoreLost(s)
 }
 
 // standing is the proven standing of this account, nil if it is proven that the chain has none.

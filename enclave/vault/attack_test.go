@@ -273,7 +273,7 @@ func TestHolding(t *testing.T) {
 	wg.Wait()
 	books(t, s.v)
 	for _, o := range s.v.orders {
-		if _, _, missing := s.v.walk(o.root); missing != nil {
+		if _, _, missing := s.v.walk(o.root, s.v.live); missing != nil {
 			t.Errorf("order %d lost a block", o.ref.ID)
 		}
 	}
@@ -282,16 +282,20 @@ func TestHolding(t *testing.T) {
 // books counts a vault's sectors and references from scratch.
 func books(t *testing.T, v *Vault) {
 	t.Helper()
-	held, blocks, links := map[uint32]uint32{}, map[uint32]int{}, 0
+	held, blocks, links, stale := map[uint32]uint32{}, map[uint32]int{}, 0, 0
 	for k, p := range v.blocks {
+		links += len(v.links[k])
+		if p.slot == lost {
+			continue
+		}
 		if v.slots[p.slot] == nil {
+			stale++
 			continue
 		}
 		blocks[p.slot]++
 		if p.refs > 0 {
 			held[p.slot]++
 		}
-		links += len(v.links[k])
 	}
 	for _, s := range v.slots {
 		if s != nil && (s.held != held[s.slot] || s.blocks != blocks[s.slot]) {
@@ -306,7 +310,10 @@ func books(t *testing.T, v *Vault) {
 		if !o.counted {
 			continue
 		}
-		found, _, _ := v.walk(o.root)
+		found, _, missing := v.walk(o.root, v.known)
+		if missing != nil {
+			t.Errorf("order %d counts a block that is forgotten", o.ref.ID)
+		}
 		for k := range found {
 			refs[k]++
 		}
@@ -318,6 +325,9 @@ func books(t *testing.T, v *Vault) {
 	}
 	if links != v.linked {
 		t.Errorf("%d links, by count %d", v.linked, links)
+	}
+	if stale != v.stale {
+		t.Errorf("%d places are stale, by count %d", v.stale, stale)
 	}
 	if len(v.flying) != 0 {
 		t.Errorf("%d blocks are still being sealed", len(v.flying))

@@ -154,6 +154,18 @@ func (l *life) run(t *testing.T, d *datadriven.TestData) string {
 		l.saved[str("name")] = l.rows.clone()
 		return "ok\n"
 	case "lose":
+		var cids [][]byte
+		for f := range strings.FieldsFuncSeq(str("blocks"), func(r rune) bool { return r == '+' }) {
+			n, err := strconv.Atoi(f)
+			must(t, err)
+			cids = append(cids, l.files[str("file")].cids[n-1])
+		}
+		orders, err := l.lose(sector, cids...)
+		if err != nil {
+			return said(err)
+		}
+		return fmt.Sprintf("orders %v are broken\n", orders)
+	case "delete":
 		delete(l.disk, sector)
 		return "ok\n"
 	case "damage":
@@ -224,12 +236,22 @@ func (l *life) describe(r storageproof.Report) string {
 		must(l.t, err)
 		changed = append(changed, row.ID)
 	}
-	return fmt.Sprintf("report %d, heights %d..%d: %d answered, %d failed; %d sectors, free %d cells, stored %d cells\norders added %v, dropped %v; rows changed %v, removed %v\n",
+	reset := ""
+	if r.Reset {
+		reset = "the disk is lost; "
+	}
+	return fmt.Sprintf("report %d, heights %d..%d: %d answered, %d failed; %d sectors, free %d cells, stored %d cells\n%sorders added %v, dropped %v; rows changed %v, removed %v\n",
 		r.Counter, r.From, r.Height, r.Answered, r.Failed, r.Sectors, r.Free/storageproof.CellSize, r.Stored/storageproof.CellSize,
-		added, r.Dropped, changed, l.posted.Removed)
+		reset, added, r.Dropped, changed, l.posted.Removed)
 }
 
 func (l *life) restoreAll(d *datadriven.TestData) string {
+	if d.HasArg("lost") {
+		if err := l.restoreLost(); err != nil {
+			return said(err)
+		}
+		return fmt.Sprintf("nothing is held; next draw %d\n", l.v.Next())
+	}
 	g := l.rows
 	var from string
 	if d.MaybeScanArgs(l.t, "from", &from) {

@@ -11,11 +11,13 @@ type order struct {
 	root     storageproof.BlockKey
 	counted  bool // its blocks count it in their refs
 	accepted bool // the last accepted report names it
-	dropping bool // the next report lets it go
+	dropping bool // the host wants the next report to let it go
+	broken   bool // a block of it was lost: so will the next report, unless it is found whole before
 }
 
 // Complete walks the order's DAG over sealed blocks, each distinct one counted once. If all are there and their bytes are
-// the order's size, the order is held from the next report on.
+// the order's size, the order is held from the next report on. So it mends a broken order: the chain never hears of the loss,
+// unless a report that lets the order go is accepted, and then the next one adds it again.
 func (v *Vault) Complete(m wire.Complete) (wire.CompleteReply, error) {
 	root, err := blockKey(m.Order.Root)
 	if err != nil {
@@ -34,7 +36,7 @@ func (v *Vault) Complete(m wire.Complete) (wire.CompleteReply, error) {
 	case held && o.root != root:
 		return wire.CompleteReply{}, refuse(wire.CodeInvalid, "order %d is held with another root", m.Order.ID)
 	}
-	found, size, missing := v.walk(root)
+	found, size, missing := v.walk(root, v.live)
 	reply := wire.CompleteReply{Size: size, Blocks: uint64(len(found))}
 	if missing != nil {
 		reply.Missing = missing.CID()
@@ -45,18 +47,21 @@ func (v *Vault) Complete(m wire.Complete) (wire.CompleteReply, error) {
 	}
 	if !held {
 		ref := storageproof.OrderRef{ID: m.Order.ID, Root: append([]byte(nil), m.Order.Root...), Size: size}
-		o = &order{ref: ref, root: root, counted: true}
+		o = &order{ref: ref, root: root}
 		v.orders[ref.ID] = o
+	}
+	if o.broken = false; !o.counted {
+		o.counted = true
 		v.count(found, 1)
 	}
 	return reply, nil
 }
 
-// walk finds the distinct blocks under a root and their bytes, or the first one that is absent. Each is looked at once, so
-// that a DAG which names the same block many times costs no more.
-func (v *Vault) walk(root storageproof.BlockKey) (found map[storageproof.BlockKey]bool, size uint64, missing *storageproof.BlockKey) {
+// walk finds the distinct blocks under a root and their bytes, or the first one that is not there: live ones, or all that are known.
+// Each is looked at once, so that a DAG which names the same block many times costs no more.
+func (v *Vault) walk(root storageproof.BlockKey, there func(storageproof.BlockKey) (place, bool)) (found map[storageproof.BlockKey]bool, size uint64, missing *storageproof.BlockKey) {
 	found = map[storageproof.BlockKey]bool{}
-	if _, ok := v.live(root); !ok {
+	if _, ok := there(root); !ok {
 		return found, 0, &root
 	}
 	found[root] = true
@@ -68,7 +73,7 @@ func (v *Vault) walk(root storageproof.BlockKey) (found map[storageproof.BlockKe
 			if found[l] {
 				continue
 			}
-			if _, ok := v.live(l); !ok {
+			if _, ok := there(l); !ok {
 				return found, size, &l
 			}
 			found[l] = true
@@ -85,13 +90,14 @@ func (v *Vault) count(blocks map[storageproof.BlockKey]bool, by int) {
 		before := p.refs
 		p.refs = uint32(int(p.refs) + by)
 		v.blocks[k] = p
-		if s := v.slots[p.slot]; s != nil {
-			switch {
-			case before == 0:
-				s.held++
-			case p.refs == 0:
-				s.held--
-			}
+		s := v.at(p)
+		switch {
+		case s == nil && p.refs == 0:
+			v.forgetBlock(k)
+		case s != nil && before == 0:
+			s.held++
+		case s != nil && p.refs == 0:
+			s.held--
 		}
 	}
 }
@@ -117,9 +123,9 @@ func (v *Vault) Drop(m wire.Drop) error {
 	return nil
 }
 
-// letGo ends a dropped order that neither the last accepted report names nor one that may still be accepted.
+// letGo ends a dropped or broken order that neither the last accepted report names nor one that may still be accepted.
 func (v *Vault) letGo(o *order) {
-	if !o.dropping || o.accepted {
+	if !o.dropping && !o.broken || o.accepted {
 		return
 	}
 	for _, p := range v.pending {
@@ -128,7 +134,7 @@ func (v *Vault) letGo(o *order) {
 		}
 	}
 	if o.counted {
-		found, _, _ := v.walk(o.root)
+		found, _, _ := v.walk(o.root, v.known)
 		v.count(found, -1)
 	}
 	delete(v.orders, o.ref.ID)

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"crypto/sha256"
+	"slices"
 	"sort"
 
 	"github.com/cella-network/cella/enclave/wire"
@@ -17,8 +18,8 @@ type snapshot struct {
 	id      [32]byte
 	counter uint64
 	height  int64
-	since   int64 // block that accepted it, once it is the base
-	table   *storageproof.Table
+	since   int64                   // block that accepted it, once it is the base
+	table   *storageproof.Table     // nil: unknown, the disk is lost
 	orders  []storageproof.OrderRef // in rising order of ids
 	reply   wire.ReportReply
 }
@@ -28,8 +29,15 @@ func (s *snapshot) names(order uint64) bool {
 	return i < len(s.orders) && s.orders[i].ID == order
 }
 
-func rowOf(t *storageproof.Table, id uint32) (storageproof.Entry, bool) {
-	rows := t.Entries()
+// rows are the table's; there are none without a snapshot, and none known of a lost disk.
+func (s *snapshot) rows() []storageproof.Entry {
+	if s == nil || s.table == nil {
+		return nil
+	}
+	return s.table.Entries()
+}
+
+func rowOf(rows []storageproof.Entry, id uint32) (storageproof.Entry, bool) {
 	i := sort.Search(len(rows), func(i int) bool { return rows[i].ID >= id })
 	if i == len(rows) || rows[i].ID != id {
 		return storageproof.Entry{}, false
@@ -39,7 +47,8 @@ func rowOf(t *storageproof.Table, id uint32) (storageproof.Entry, bool) {
 
 // Draw answers the spot check of the next owed height; seed is the lottery's for that height, of the block at SeedHeight, which
 // the caller verified; an absent cell needs none. Whatever the host brings, the height is settled: absent or wrong bytes count
-// as failed. Over an empty table there is nothing to show and the height counts as answered.
+// as failed, and so does every height over the table of a lost disk. Over an empty table there is nothing to show and the height counts
+// as answered.
 func (v *Vault) Draw(seed lottery.Seed, m wire.Draw) (wire.DrawReply, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -52,8 +61,11 @@ func (v *Vault) Draw(seed lottery.Seed, m wire.Draw) (wire.DrawReply, error) {
 	if m.Height != v.drawn+1 {
 		return wire.DrawReply{}, refuse(wire.CodeState, "draws come in order: height %d is next", v.drawn+1)
 	}
-	d, owed := v.base.table.Draw(seed, m.Height, v.cfg.Account)
-	ok := !owed || !m.Absent && v.shown(d, m)
+	ok := false // over a table that is lost
+	if v.base.table != nil {
+		d, owed := v.base.table.Draw(seed, m.Height, v.cfg.Account)
+		ok = !owed || !m.Absent && v.shown(d, m)
+	}
 	v.drawn = m.Height
 	v.results = append(v.results, ok)
 	return wire.DrawReply{Answered: ok}, nil
@@ -73,7 +85,7 @@ func (v *Vault) tally() (answered, failed uint64) {
 
 // shown tells whether the host brought the cell that was drawn.
 func (v *Vault) shown(d storageproof.Draw, m wire.Draw) bool {
-	row, _ := rowOf(v.base.table, d.Sector)
+	row, _ := rowOf(v.base.rows(), d.Sector)
 	if row.Kind == storageproof.KindFree {
 		return storageproof.VerifyFree(row.Root, v.cfg.Geometry, d.Cell, m.Cell, m.Page, m.Path)
 	}
@@ -111,6 +123,7 @@ func (v *Vault) Report(head int64, hash func(height int64) ([32]byte, bool), sig
 		}
 		r.Counter, r.Prev, r.From, r.Height = v.base.counter+1, v.base.id, v.base.height, v.drawn
 		r.Answered, r.Failed = v.tally()
+		r.Reset = v.base.table == nil
 	}
 	if n := len(v.pending); n > 0 {
 		if newest := v.pending[n-1]; newest.height == r.Height {
@@ -145,19 +158,25 @@ func (v *Vault) Report(head int64, hash func(height int64) ([32]byte, bool), sig
 }
 
 // nextOrders are the orders after the next report, and what it adds to those of the last accepted one and takes away. What is
-// above a report's limits waits for a later one.
+// above a report's limits waits for a later one; broken orders go first.
 func (v *Vault) nextOrders() (held, added []storageproof.OrderRef, dropped []uint64) {
+	var waived []uint64 // by the host, all their blocks still there
 	for _, o := range v.orders {
 		switch {
-		case o.accepted && o.dropping:
+		case o.accepted && o.broken:
 			dropped = append(dropped, o.ref.ID)
-		case !o.accepted && !o.dropping:
+		case o.accepted && o.dropping:
+			waived = append(waived, o.ref.ID)
+		case !o.accepted && !o.broken && !o.dropping:
 			added = append(added, o.ref)
 		}
 	}
 	sort.Slice(added, func(i, j int) bool { return added[i].ID < added[j].ID })
-	sort.Slice(dropped, func(i, j int) bool { return dropped[i] < dropped[j] })
+	slices.Sort(dropped)
+	slices.Sort(waived)
+	dropped = append(dropped, waived...)
 	added, dropped = added[:min(len(added), storageproof.MaxAdded)], dropped[:min(len(dropped), storageproof.MaxDropped)]
+	slices.Sort(dropped)
 
 	gone := map[uint64]bool{}
 	for _, id := range dropped {
@@ -175,13 +194,12 @@ func (v *Vault) nextOrders() (held, added []storageproof.OrderRef, dropped []uin
 	return held, added, dropped
 }
 
-// changes are the rows that differ from the last accepted table, and the sectors that only that one names.
+// changes are the rows that differ from the last accepted table, and the sectors that only that one names. Beside the table of a
+// lost disk all rows are new.
 func (v *Vault) changes(t *storageproof.Table, tags map[uint32][32]byte) (rows, tagRoots [][]byte, removed []uint32) {
 	for _, e := range t.Entries() {
-		if v.base != nil {
-			if was, named := rowOf(v.base.table, e.ID); named && was == e {
-				continue
-			}
+		if was, named := rowOf(v.base.rows(), e.ID); named && was == e {
+			continue
 		}
 		rows = append(rows, e.Append(nil))
 		var tag []byte
@@ -190,11 +208,9 @@ func (v *Vault) changes(t *storageproof.Table, tags map[uint32][32]byte) (rows, 
 		}
 		tagRoots = append(tagRoots, tag)
 	}
-	if v.base != nil {
-		for _, e := range v.base.table.Entries() {
-			if _, named := rowOf(t, e.ID); !named {
-				removed = append(removed, e.ID)
-			}
+	for _, e := range v.base.rows() {
+		if _, named := rowOf(t.Entries(), e.ID); !named {
+			removed = append(removed, e.ID)
 		}
 	}
 	return rows, tagRoots, removed
@@ -257,28 +273,17 @@ func (v *Vault) free(old *snapshot) []uint32 {
 	var ids []uint32
 	for id, slot := range v.byID {
 		s := v.slots[slot]
-		if _, named := rowOf(v.base.table, id); s.released && !named {
+		if _, named := rowOf(v.base.rows(), id); s.released && !named {
 			v.forget(s)
 			ids = append(ids, id)
 		}
 	}
-	if old != nil {
-		for _, e := range old.table.Entries() {
-			_, named := rowOf(v.base.table, e.ID)
-			if _, alive := v.byID[e.ID]; !named && !alive && !contains(ids, e.ID) {
-				ids = append(ids, e.ID)
-			}
+	for _, e := range old.rows() {
+		_, named := rowOf(v.base.rows(), e.ID)
+		if _, alive := v.byID[e.ID]; !named && !alive && !slices.Contains(ids, e.ID) {
+			ids = append(ids, e.ID)
 		}
 	}
-	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
+	slices.Sort(ids)
 	return ids
-}
-
-func contains(ids []uint32, id uint32) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }

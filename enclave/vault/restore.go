@@ -25,15 +25,12 @@ type restoration struct {
 
 // RestoreBegin brings the vault back to what the chain last accepted: standing is the account's proven record, nil if the
 // caller proved that there is none. entries are the rows of its table, orders those that it holds. Sectors that were open are
-// never opened again. A vault that is ready is not restored once more: it would forget draws that failed.
+// never opened again.
 func (v *Vault) RestoreBegin(standing *storageproof.Standing, entries []byte, orders []wire.Order) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.phase == ready {
-		return refuse(wire.CodeState, "the vault is restored; only a new enclave can be restored anew")
-	}
-	if v.phase == closed {
-		return v.want(fresh)
+	if err := v.restorable(); err != nil {
+		return err
 	}
 	if standing == nil {
 		if len(entries) != 0 || len(orders) != 0 {
@@ -172,13 +169,46 @@ func (v *Vault) revive(r *restoration) {
 	}
 }
 
+// RestoreLost goes on from the account's proven standing with an empty disk: everything that the chain knows of is lost. The table that
+// the standing names is unknown, so every draw over it fails, and the next report says Reset. No key of an old sector
+// is left, and a new one has a key of its own, so its number may be any.
+func (v *Vault) RestoreLost(standing *storageproof.Standing) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.restorable(); err != nil {
+		return err
+	}
+	if standing == nil {
+		return refuse(wire.CodeInvalid, "the chain knows no report, so there is nothing to lose")
+	}
+	if standing.Account != v.cfg.Account {
+		return refuse(wire.CodeInvalid, "the standing is another account's")
+	}
+	v.reset()
+	v.phase = ready
+	v.base = &snapshot{id: standing.Report, counter: standing.Counter, height: standing.Height, since: standing.Since}
+	v.drawn, v.last.Counter = standing.Height, standing.Counter
+	return nil
+}
+
+// restorable refuses to restore a vault that is ready: it would forget draws that failed.
+func (v *Vault) restorable() error {
+	if v.phase == ready {
+		return refuse(wire.CodeState, "the vault is restored; only a new enclave can be restored anew")
+	}
+	if v.phase == closed {
+		return v.want(fresh)
+	}
+	return nil
+}
+
 // RestoreEnd ends the restore. Sectors that did not match are lost: their draws fail, and the next report leaves them out,
-// with the orders that need them.
+// with the orders that need them, unless Complete finds those whole before.
 func (v *Vault) RestoreEnd() (wire.RestoreEndReply, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.phase == ready {
-		return v.restore, nil
+		return v.told(), nil
 	}
 	if err := v.want(restoring); err != nil {
 		return wire.RestoreEndReply{}, err
@@ -193,14 +223,20 @@ func (v *Vault) RestoreEnd() (wire.RestoreEndReply, error) {
 	v.wanted = nil
 	for _, ref := range v.base.orders {
 		o := v.orders[ref.ID]
-		if found, _, missing := v.walk(o.root); missing == nil {
+		if found, _, missing := v.walk(o.root, v.live); missing == nil {
 			o.counted = true
 			v.count(found, 1)
 			continue
 		}
-		o.dropping = true
+		o.broken = true
 		v.restore.LostOrders = append(v.restore.LostOrders, ref.ID)
 	}
 	v.phase = ready
-	return v.restore, nil
+	return v.told(), nil
+}
+
+// told is what was lost, as far as it fits into a message.
+func (v *Vault) told() wire.RestoreEndReply {
+	sectors, orders := v.restore.LostSectors, v.restore.LostOrders
+	return wire.RestoreEndReply{LostSectors: sectors[:min(len(sectors), maxLost)], LostOrders: orders[:min(len(orders), maxLost)]}
 }

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -158,5 +159,102 @@ func TestRestoreBeginRefuses(t *testing.T) {
 		if s.v.phase != fresh {
 			t.Errorf("%s: a refused restore changed the vault", name)
 		}
+	}
+}
+
+// TestLostDiskAnswersNothing: a host that has all bytes says that its disk is lost, to be rid of orders or draws. None of the
+// heights up to the block that accepts the next report is answered, whatever it brings, and that report says what it said.
+func TestLostDiskAnswersNothing(t *testing.T) {
+	s := readySim(t)
+	must(t, s.open(1))
+	must(t, s.fill(2))
+	d := newDag("d", 5000)
+	s.hold(1, 1, d)
+	s.slot()
+	s.start()
+	must(t, s.v.RestoreLost(s.standing)) // rows, files and index are all there, so the host computes and brings what is drawn
+	s.now += 5
+	if answered, failed := s.draw(); answered != 0 || failed == 0 {
+		t.Errorf("%d answered, %d failed", answered, failed)
+	}
+	if _, err := s.read(d.root); code(err) != wire.CodeMissing {
+		t.Errorf("read of the disk that was lost: %v", err)
+	}
+	if _, err := s.v.RestoreSector(wire.RestoreSector{Sector: 1, Header: s.disk[1].bytes[:storageproof.CellSize], Directory: s.disk[1].directory, Last: true}); code(err) != wire.CodeState {
+		t.Errorf("a sector comes back: %v", err)
+	}
+	must(t, s.restoreLostAgain())
+	must(t, s.open(1))
+	s.hold(1, 1, d)
+	r, err := s.report()
+	must(t, err)
+	if !r.Reset || r.Answered != 0 || r.Failed != uint64(r.Height-r.From) || len(r.Dropped) != 0 || len(r.Added) != 1 ||
+		r.Orders != storageproof.OrdersRoot(r.Added) {
+		t.Errorf("report %+v", r)
+	}
+	if len(s.posted.Changed) != 1 || len(s.posted.Removed) != 0 {
+		t.Errorf("%d rows changed, removed %v", len(s.posted.Changed), s.posted.Removed)
+	}
+	s.now += 4
+	must(t, s.post(s.posted))
+	if _, err := s.v.Accepted(*s.standing); code(err) != wire.CodeState {
+		t.Fatalf("accepted with draws owed: %v", err)
+	}
+	_, err = s.accept()
+	must(t, err)
+	s.now += 5
+	if _, failed := s.draw(); failed != 0 {
+		t.Errorf("%d draws over the new table failed", failed)
+	}
+	next, err := s.report()
+	must(t, err)
+	if next.Reset || next.Failed != uint64(s.standing.Since-r.Height) {
+		t.Errorf("the report after it: reset %v, %d failed", next.Reset, next.Failed)
+	}
+	must(t, s.post(s.posted))
+}
+
+// restoreLostAgain forgets the disk on the side of the host too.
+func (s *sim) restoreLostAgain() error {
+	drawn := s.v.Next()
+	if err := s.v.RestoreLost(s.standing); code(err) != wire.CodeState {
+		return fmt.Errorf("a vault that is ready forgets its draws: %w", err)
+	}
+	if s.v.Next() != drawn {
+		return fmt.Errorf("next draw %d, was %d", s.v.Next(), drawn)
+	}
+	s.disk, s.index = map[uint32]*file{}, map[string]place2{}
+	s.rows, s.base = generation{}.clone(), generation{}.clone()
+	return nil
+}
+
+func TestRestoreLostRefuses(t *testing.T) {
+	s := readySim(t)
+	must(t, s.open(1))
+	s.hold(1, 1, newDag("d", 10))
+	s.slot()
+	if err := s.v.RestoreLost(s.standing); code(err) != wire.CodeState {
+		t.Errorf("a vault that is ready: %v", err)
+	}
+	s.start()
+	other := *s.standing
+	other.Account[0] ^= 1
+	if err := s.v.RestoreLost(&other); code(err) != wire.CodeInvalid {
+		t.Errorf("another account: %v", err)
+	}
+	if err := s.v.RestoreLost(nil); code(err) != wire.CodeInvalid {
+		t.Errorf("nothing to lose: %v", err)
+	}
+	if s.v.phase != fresh {
+		t.Error("a refused restore changed the vault")
+	}
+	must(t, s.restoreBegin(s.rows)) // as long as the vault is restoring, the host may think again
+	must(t, s.restoreLost())
+	if r, err := s.v.RestoreEnd(); err != nil || len(r.LostSectors)+len(r.LostOrders) != 0 {
+		t.Errorf("restore end: %+v, %v", r, err)
+	}
+	s.v.Close()
+	if err := s.v.RestoreLost(s.standing); code(err) != wire.CodeState {
+		t.Errorf("a closed vault: %v", err)
 	}
 }

@@ -19,10 +19,11 @@ type place struct {
 // live returns the block's place if its sector will be in the next report.
 func (v *Vault) live(k storageproof.BlockKey) (place, bool) {
 	p, ok := v.blocks[k]
-	if !ok || v.slots[p.slot] == nil || v.slots[p.slot].released {
-		return place{}, false
+	if !ok {
+		return p, false
 	}
-	return p, true
+	s := v.at(p)
+	return p, s != nil && !s.released
 }
 
 // Seal stores one block, into buf if that has room for BufferSize. The CID is recomputed; a block that is already sealed is
@@ -111,10 +112,10 @@ func (v *Vault) locate(k storageproof.BlockKey) (place, []storageproof.BlockKey,
 		return place{}, nil, nil, err
 	}
 	p, ok := v.blocks[k]
-	if !ok || v.slots[p.slot] == nil {
+	if !ok || v.at(p) == nil {
 		return place{}, nil, nil, refuse(wire.CodeMissing, "the block is not known")
 	}
-	aead, err := v.slots[p.slot].cipher()
+	aead, err := v.at(p).cipher()
 	return p, v.links[k], aead, err
 }
 
@@ -244,12 +245,12 @@ func (v *Vault) commit(s *sector, r *reservation) {
 func (v *Vault) index(s *sector, k storageproof.BlockKey, cell, length uint32, links []storageproof.BlockKey) {
 	was, known := v.blocks[k]
 	if known {
-		if old := v.slots[was.slot]; old != nil {
+		if old := v.at(was); old != nil {
 			old.blocks--
 			if was.refs > 0 {
 				old.held--
 			}
-		} else {
+		} else if was.slot != lost {
 			v.stale--
 		}
 		if was.refs > 0 {
@@ -270,10 +271,8 @@ func (v *Vault) sweep() {
 		return
 	}
 	for k, p := range v.blocks {
-		if v.slots[p.slot] == nil {
-			delete(v.blocks, k)
-			v.linked -= len(v.links[k])
-			delete(v.links, k)
+		if p.slot != lost && v.slots[p.slot] == nil {
+			v.forgetBlock(k)
 		}
 	}
 	v.stale = 0

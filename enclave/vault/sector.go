@@ -93,10 +93,18 @@ func (v *Vault) named() []*sector {
 	return out
 }
 
-// table is the sector table by now, with the tag roots of its data sectors.
+// table is the sector table by now, with the tag roots of its data sectors. While broken orders are overdue it leaves out no row of the
+// last accepted table.
 func (v *Vault) table() (*storageproof.Table, map[uint32][32]byte, error) {
 	var rows []storageproof.Entry
 	tags := map[uint32][32]byte{}
+	if v.overdue() {
+		for _, e := range v.base.rows() {
+			if slot, alive := v.byID[e.ID]; !alive || v.slots[slot].released {
+				rows = append(rows, e)
+			}
+		}
+	}
 	for _, s := range v.named() {
 		row, t := s.entry()
 		rows = append(rows, row)
@@ -116,10 +124,8 @@ func (v *Vault) add(id uint32, kind storageproof.Kind) (*sector, error) {
 	if _, taken := v.byID[id]; taken {
 		return nil, refuse(wire.CodeState, "sector %d is in use", id)
 	}
-	if v.base != nil {
-		if _, named := rowOf(v.base.table, id); named {
-			return nil, refuse(wire.CodeState, "sector %d is named by the last accepted report", id)
-		}
+	if _, named := rowOf(v.base.rows(), id); named {
+		return nil, refuse(wire.CodeState, "sector %d is named by the last accepted report", id)
 	}
 	s := &sector{id: id, slot: uint32(len(v.slots)), kind: kind}
 	v.slots = append(v.slots, s)

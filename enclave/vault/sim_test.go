@@ -214,6 +214,20 @@ func (s *sim) move(c []byte, to uint32) (wire.SealReply, error) {
 	return r, err
 }
 
+// lose admits that blocks of a sector, or all of it, can't be read.
+func (s *sim) lose(id uint32, cids ...[]byte) ([]uint64, error) {
+	r, err := s.v.Lose(wire.Lose{Sector: id, CIDs: cids})
+	if err != nil {
+		return nil, err
+	}
+	for c, p := range s.index {
+		if p.sector == id && (len(cids) == 0 || slices.ContainsFunc(cids, func(x []byte) bool { return string(x) == c })) {
+			delete(s.index, c)
+		}
+	}
+	return r.Orders, nil
+}
+
 func (s *sim) complete(id uint64, root []byte, size uint64) (wire.CompleteReply, error) {
 	o := wire.Order{ID: id, Root: root, Size: size}
 	r, err := s.v.Complete(wire.Complete{Order: o})
@@ -312,7 +326,7 @@ func (s *sim) report() (storageproof.Report, error) {
 
 // post brings a signed report before the chain, which accepts it in its next block and makes one more: only that proves it.
 func (s *sim) post(reply wire.ReportReply) error {
-	rules := storageproof.Rules{ChainID: testChain, Account: testAccount, SlotBlocks: 5, Now: s.now, MaxAge: 1000, Cap: 1 << 30,
+	rules := storageproof.Rules{ChainID: testChain, Account: testAccount, SlotBlocks: 5, Now: s.now, MaxAge: 1000, LateBlocks: 1000, Cap: 1 << 30,
 		BlockHash: func(h int64) ([32]byte, bool) { return hashAt(h), h < s.now }}
 	copy(rules.SignKey[:], s.sign.Public().(ed25519.PublicKey))
 	_, next, err := storageproof.Accept(rules, s.standing, reply.Report, reply.Sig[:])
@@ -365,6 +379,16 @@ func (s *sim) restoreBegin(g generation) error {
 	err := s.v.RestoreBegin(s.standing, rows, g.orders)
 	if err == nil {
 		s.base = g
+	}
+	return err
+}
+
+// restoreLost begins anew on an empty disk.
+func (s *sim) restoreLost() error {
+	err := s.v.RestoreLost(s.standing)
+	if err == nil {
+		s.disk, s.index = map[uint32]*file{}, map[string]place2{}
+		s.rows, s.base = generation{}.clone(), generation{}.clone()
 	}
 	return err
 }

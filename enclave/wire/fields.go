@@ -203,6 +203,7 @@ func (m *RestoreBegin) fields(c *codec) {
 	c.bytes(&m.Entries, MaxBody)
 	list(c, &m.Orders, maxCount, 20, func(o *Order) { o.fields(c) })
 	c.bool(&m.More)
+	c.bool(&m.Lost)
 }
 
 func (m *RestoreSector) fields(c *codec) {
@@ -234,4 +235,13 @@ func (m *Proof) fields(c *codec) {
 	c.bytes(&m.Value, maxValue)
 	c.bytes(&m.Store, maxProof)
 	c.bytes(&m.Root, maxProof)
+}
+
+func (m *Lose) fields(c *codec) {
+	c.u32(&m.Sector)
+	c.byteses(&m.CIDs, maxCount, maxCID)
+}
+
+func (m *LoseReply) fields(c *codec) {
+	c.u64s(&m.Orders, maxCount)
 }

@@ -90,12 +90,20 @@ func NewRequest(k Kind) Request {
 		return new(RestoreSector)
 	case KindRestoreEnd:
 		return new(RestoreEnd)
+	case KindLose:
+		return new(Lose)
+	case KindAuditBegin:
+		return new(AuditBegin)
+	case KindAuditBlock:
+		return new(AuditBlock)
+	case KindAuditEnd:
+		return new(AuditEnd)
 	}
 	return nil
 }
 
-// The reply to each request is the type of its name with Reply; Move is answered with a SealReply; Release, Drop and
-// RestoreBegin with Empty.
+// The reply to each request is the type of its name with Reply; Move is answered with a SealReply; AuditBegin
+// and AuditBlock with an AuditReply; Release, Drop and RestoreBegin with Empty.
 
 func (*Init) Kind() Kind          { return KindInit }
 func (*Follow) Kind() Kind        { return KindFollow }
@@ -120,3 +128,4 @@ func (*Accepted) Kind() Kind      { return KindAccepted }
 func (*RestoreBegin) Kind() Kind  { return KindRestoreBegin }
 func (*RestoreSector) Kind() Kind { return KindRestoreSector }
 func (*RestoreEnd) Kind() Kind    { return KindRestoreEnd }
+func (*Lose) Kind() Kind          { return KindLose }

@@ -27,6 +27,7 @@ const (
 	KindRestoreBegin  Kind = 40
 	KindRestoreSector Kind = 41
 	KindRestoreEnd    Kind = 42
+	KindLose          Kind = 43
 
 	kindReply Kind = 0x8000
 	KindError Kind = 0xffff
@@ -264,13 +265,15 @@ type AcceptedReply struct {
 }
 
 // RestoreBegin brings back the vault after a restart: the proven standing, the rows of its table in order and the orders that
-// it names. A proof of absence begins an empty vault. Rows and orders that don't fit come ahead of it, in their order, in messages
+// it names. A proof of absence begins an empty vault. Lost goes on from the standing with an empty disk: draws over the unknown
+// table fail, for which Absent is enough, and the next report says Reset. Rows and orders that don't fit come ahead of it, in their order, in messages
 // that say More; these need no proof.
 type RestoreBegin struct {
 	Standing Proof
 	Entries  []byte // encoded entries, one after the other
 	Orders   []Order
 	More     bool
+	Lost     bool // with the standing, without rows and orders: the disk is lost, begin empty and say so in the next report
 }
 
 // RestoreSector brings one data sector's header and directory, in parts; Last ends the sector. A sector that is not
@@ -289,11 +292,24 @@ type RestoreSectorReply struct{ Matched bool }
 // RestoreEnd ends it and tells what was lost.
 type RestoreEnd struct{}
 
-// RestoreEndReply names sectors and orders that did not come back.
+// RestoreEndReply names sectors and orders that did not come back, the first 2^17 of each. The orders are broken as after Lose.
 type RestoreEndReply struct {
 	LostSectors []uint32
 	LostOrders  []uint64
 }
+
+// Lose admits that blocks of a sector can't be read any more; without CIDs, that the whole sector can't, which closes it. They can be
+// sealed again elsewhere. An order that needs one of them is broken: the next report lets it go, unless it is completed again
+// before. Blocks that don't lie in the sector are passed over. An enclave that is restarted knows nothing of it: a sector that
+// matches its row holds all its blocks again, so of two sectors with a block the sound one is to be brought first.
+type Lose struct {
+	Sector uint32
+	CIDs   [][]byte
+}
+
+// LoseReply names the orders that are broken by now and not dropped by the host, in rising order, the first 2^17 of them. One that no
+// report has named is forgotten already; Complete holds it anew.
+type LoseReply struct{ Orders []uint64 }
 
 // Empty is the reply to requests that only succeed or fail.
 type Empty struct{}

@@ -16,7 +16,7 @@ func messages() []Message {
 	all := []Message{
 		new(InitReply), new(FollowReply), new(HistoryReply), new(StatusReply), new(RegisterReply), new(ChallengeReply), new(AnswerReply),
 		new(EndorseReply), new(ConfirmReply), new(FillReply), new(OpenReply), new(SealReply), new(ReadReply), new(CompleteReply),
-		new(DrawReply), new(ReportReply), new(AcceptedReply), new(RestoreSectorReply), new(RestoreEndReply), new(Empty), new(Error),
+		new(DrawReply), new(AuditReply), new(AuditEndReply), new(ReportReply), new(AcceptedReply), new(RestoreSectorReply), new(RestoreEndReply), new(LoseReply), new(Empty), new(Error),
 	}
 	for k := range Kind(64) {
 		if req := NewRequest(k); req != nil {
@@ -95,8 +95,8 @@ func TestKinds(t *testing.T) {
 		}
 		seen[k] = true
 	}
-	if len(seen) != 23 {
-		t.Errorf("%d kinds of request, want 23", len(seen))
+	if len(seen) != 27 {
+		t.Errorf("%d kinds of request, want 27", len(seen))
 	}
 	if NewRequest(KindError) != nil || NewRequest(KindInit.Reply()) != nil || NewRequest(0) != nil {
 		t.Error("a kind that no host sends has a request")
@@ -136,6 +136,7 @@ func TestLimits(t *testing.T) {
 		"height":          &FollowReply{Height: 1<<62 + 1},
 		"cells":           &SealReply{Cells: make([]byte, maxCells+1)},
 		"list":            &Release{Sectors: make([]uint32, maxCount+1)},
+		"CID":             &Lose{CIDs: [][]byte{make([]byte, maxCID+1)}},
 		"text":            &Error{Message: strings.Repeat("e", maxText+1)},
 	} {
 		if _, err := Append(nil, m); !errors.Is(err, ErrMalformed) {
@@ -149,6 +150,8 @@ func TestLimits(t *testing.T) {
 		"bool of 2":                 {new(DrawReply), []byte{2}},
 		"height with the top bit":   {new(HistoryReply), binary.BigEndian.AppendUint64(nil, 1<<63)},
 		"claimed list":              {new(Release), []byte{0x00, 0x03, 0xff, 0xff}},
+		"claimed CIDs":              {new(Lose), []byte{0, 0, 0, 1, 0x00, 0x04, 0x00, 0x00}},
+		"CIDs above the limit":      {new(Lose), []byte{0, 0, 0, 1, 0x00, 0x04, 0x00, 0x01}},
 		"claimed bytes":             {new(ReadReply), []byte{0xff, 0xff, 0xff, 0xff, 1}},
 		"bytes above the limit":     {new(OpenReply), append([]byte{0, 0, 0x10, 1}, make([]byte, 4097)...)},
 		"list of lists, second cut": {new(History), []byte{0, 0, 0, 2, 0, 0, 0, 1, 9, 0, 0, 0, 1}},
