@@ -6,6 +6,7 @@ import (
 	"github.com/ipfs/boxo/blockstore"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 )
 
 // The empty block, which every empty file is, needs care on both sides: boxo's bitswap server answers a want for a block of size zero
@@ -21,9 +22,15 @@ func emptyBlock(c cid.Cid) (blocks.Block, bool) {
 }
 
 // served is a store as the bitswap server sees it. The server takes sizes for its queues alone.
-type served struct{ blockstore.Blockstore }
+type served struct {
+	blockstore.Blockstore
+	gate Gate // may be nil
+}
 
 func (s served) GetSize(ctx context.Context, c cid.Cid) (int, error) {
+	if shut(s.gate, c) {
+		return -1, ipld.ErrNotFound{Cid: c}
+	}
 	n, err := s.Blockstore.GetSize(ctx, c)
 	if n == 0 && err == nil {
 		n = 1

@@ -44,6 +44,14 @@ type FetchOptions struct {
 	// visited.
 	Have func(context.Context, cid.Cid) (bool, error)
 
+	// Deny, unless nil, tells which blocks are not wanted: one of them ends the fetch with ErrDenied before anybody is asked for it.
+	Deny func(cid.Cid) bool
+
+	// Bring, unless nil, gets the blocks that are neither empty nor known to Have. It may ask for the block, for others, and
+	// make one of others: then it has checked the hash. ask looks into the node's store first and waits as long as its context.
+	Bring func(ctx context.Context, c cid.Cid, ask func(context.Context, cid.Cid) (blocks.Block, error)) (blocks.Block, error)
+
+	Peers     int           // most peers of From that are dialled; 0 means 16
 	Parallel  int           // blocks under way at once, each up to 2 MiB of memory; 0 means 32
 	MaxBlocks uint64        // most distinct blocks; about 60 bytes of memory each; 0 means 16 Mi
 	Stall     time.Duration // longest wait for any block to arrive; 0 means 2 minutes
@@ -70,6 +78,9 @@ func (n *Node) Fetch(ctx context.Context, opts FetchOptions) (Stat, error) {
 	if opts.Parallel <= 0 {
 		opts.Parallel = defaultParallel
 	}
+	if opts.Peers <= 0 {
+		opts.Peers = maxFrom
+	}
 	if opts.MaxBlocks == 0 {
 		opts.MaxBlocks = defaultMaxBlocks
 	}
@@ -88,7 +99,7 @@ func (n *Node) Fetch(ctx context.Context, opts FetchOptions) (Stat, error) {
 	defer context.AfterFunc(ctx, w.wakeAll)()
 
 	var helpers sync.WaitGroup
-	peers := knownPeers(opts.From)
+	peers := firstPeers(opts.From, opts.Peers)
 	for _, p := range peers {
 		n.host.ConnManager().Protect(p.ID, fetchTag)
 		defer n.host.ConnManager().Unprotect(p.ID, fetchTag)
@@ -209,6 +220,9 @@ func (w *walk) push(links []cid.Cid) error {
 
 // take brings one block, counts it, hands it on, and returns the links to follow.
 func (w *walk) take(ctx context.Context, c cid.Cid) ([]cid.Cid, error) {
+	if w.opts.Deny != nil && w.opts.Deny(c) {
+		return nil, fmt.Errorf("block %s: %w", c, ErrDenied)
+	}
 	if w.opts.Have != nil {
 		if known, err := w.opts.Have(ctx, c); err != nil {
 			return nil, err
@@ -219,7 +233,7 @@ func (w *walk) take(ctx context.Context, c cid.Cid) ([]cid.Cid, error) {
 	b, ok := emptyBlock(c)
 	if !ok {
 		var err error
-		if b, err = w.net.GetBlock(ctx, c); err != nil {
+		if b, err = w.bring(ctx, c); err != nil {
 			return nil, err
 		}
 		w.stall.Reset(w.opts.Stall)
@@ -244,6 +258,35 @@ func (w *walk) take(ctx context.Context, c cid.Cid) ([]cid.Cid, error) {
 		return links, server.NotifyNewBlocks(ctx, b)
 	}
 	return links, nil
+}
+
+func (w *walk) bring(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	if w.opts.Bring == nil {
+		return w.net.GetBlock(ctx, c)
+	}
+	b, err := w.opts.Bring(ctx, c, w.ask)
+	if err == nil && !b.Cid().Equals(c) {
+		err = fmt.Errorf("block %s came for %s", b.Cid(), c)
+	}
+	return b, err
+}
+
+// ask gets any block, in the name of Bring.
+func (w *walk) ask(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	if err := checkCID(c); err != nil {
+		return nil, err
+	}
+	if w.opts.Deny != nil && w.opts.Deny(c) {
+		return nil, fmt.Errorf("block %s: %w", c, ErrDenied)
+	}
+	b, err := w.node.stored(ctx, c)
+	if err == nil {
+		return b, nil
+	}
+	if b, err = w.net.GetBlock(ctx, c); err == nil && ctx.Err() == nil {
+		w.stall.Reset(w.opts.Stall)
+	}
+	return b, err
 }
 
 // takeKnown walks a block of the own store; a leaf isn't even read.
@@ -293,9 +336,11 @@ func (w *walk) wakeAll() {
 }
 
 // knownPeers reads addresses that strangers wrote: what can't be read is left out, and so is what is too much.
-func knownPeers(addrs []string) []peer.AddrInfo {
-	if len(addrs) > 4*maxFrom {
-		addrs = addrs[:4*maxFrom]
+func knownPeers(addrs []string) []peer.AddrInfo { return firstPeers(addrs, maxFrom) }
+
+func firstPeers(addrs []string, most int) []peer.AddrInfo {
+	if len(addrs) > 4*most {
+		addrs = addrs[:4*most]
 	}
 	byID := map[peer.ID]int{}
 	var peers []peer.AddrInfo
@@ -306,7 +351,7 @@ func knownPeers(addrs []string) []peer.AddrInfo {
 		}
 		if i, ok := byID[info.ID]; ok {
 			peers[i].Addrs = append(peers[i].Addrs, info.Addrs...)
-		} else if len(peers) < maxFrom {
+		} else if len(peers) < most {
 			byID[info.ID] = len(peers)
 			peers = append(peers, *info)
 		}

@@ -37,6 +37,7 @@ const (
 type Config struct {
 	Identity  crypto.PrivKey
 	Store     blockstore.Blockstore // served to every peer; nil serves nothing
+	Gate      Gate                  // what of the store may leave the node; nil keeps nothing back
 	Listen    []string              // multiaddrs over TCP or quic-v1; empty dials only
 	Announce  []string              // multiaddrs to tell others instead of the listening ones
 	Bootstrap []string              // multiaddrs with /p2p/, through which the DHT is joined
@@ -47,6 +48,8 @@ type Config struct {
 
 	// Records keeps the DHT's records of others; nil keeps them in memory, which suits small networks only.
 	Records datastore.Batching
+
+	only onlyPeers // the only peers to speak with; nil: all
 }
 
 // Node is a libp2p host with bitswap and the DHT. All methods may be called at the same time.
@@ -55,6 +58,7 @@ type Node struct {
 	dht   contentDHT
 	swap  *bitswap.Bitswap
 	store blockstore.Blockstore // may be nil
+	gate  Gate                  // may be nil
 
 	bootstrap []peer.AddrInfo
 	stop      context.CancelFunc
@@ -83,7 +87,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("content: bootstrap: %w", err)
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n := &Node{store: cfg.Store, bootstrap: bootstrap, stop: stop, roots: map[cid.Cid]time.Time{}, wake: make(chan struct{}, 1)}
+	n := &Node{store: cfg.Store, gate: cfg.Gate, bootstrap: bootstrap, stop: stop, roots: map[cid.Cid]time.Time{}, wake: make(chan struct{}, 1)}
 	if err := n.start(run, cfg); err != nil {
 		stop()
 		return nil, fmt.Errorf("content: %w", err)
@@ -113,7 +117,7 @@ func (n *Node) start(run context.Context, cfg Config) error {
 		bitswap.EngineBlockstoreWorkerCount(serverWorkers),
 		bitswap.WithoutDuplicatedBlockStats(), // they would cost the store a look-up for each block received
 	}
-	n.swap = bitswap.New(run, bsnet.NewFromIpfsHost(n.host), n.dht, served{cfg.Store}, swapOpts...)
+	n.swap = bitswap.New(run, bsnet.NewFromIpfsHost(n.host), n.dht, served{cfg.Store, cfg.Gate}, swapOpts...)
 	n.loops.Go(func() { n.keepBootstrapped(run) })
 	n.loops.Go(func() { n.keepProvided(run) })
 	return nil
@@ -164,6 +168,9 @@ func hostOptions(cfg Config) ([]libp2p.Option, error) {
 			opts = append(opts, libp2p.Transport(libp2pquic.NewTransport))
 			break
 		}
+	}
+	if cfg.only != nil {
+		opts = append(opts, libp2p.ConnectionGater(cfg.only))
 	}
 	if len(cfg.Listen) == 0 {
 		opts = append(opts, libp2p.NoListenAddrs)

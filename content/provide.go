@@ -2,6 +2,7 @@ package content
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 const (
 	provideEvery = 22 * time.Hour // a record lives 48 hours
 	provideRetry = 10 * time.Second
-	provideLimit = 2 * time.Minute // for one announcement
+	deniedRetry  = 10 * time.Minute // a list may allow again what it denied
+	provideLimit = 2 * time.Minute  // for one announcement
 )
 
 // Provide announces in the DHT that this node serves the DAG under root, now and again every 22 hours until Unprovide or Close. An
@@ -23,7 +25,7 @@ func (n *Node) Provide(ctx context.Context, root cid.Cid) error {
 	n.setDue(root, time.Now().Add(provideEvery), true)
 	err := n.announce(ctx, root)
 	if err != nil {
-		n.setDue(root, time.Now().Add(provideRetry), false)
+		n.setDue(root, time.Now().Add(retryAfter(err)), false)
 		select {
 		case n.wake <- struct{}{}:
 		default:
@@ -49,12 +51,25 @@ func (n *Node) setDue(root cid.Cid, due time.Time, add bool) {
 }
 
 func (n *Node) announce(ctx context.Context, root cid.Cid) error {
+	if n.gate != nil && !n.gate.Open() {
+		return fmt.Errorf("announce %s: nothing is served yet", root)
+	}
+	if n.gate != nil && n.gate.Denies(root) {
+		return fmt.Errorf("announce %s: %w", root, ErrDenied)
+	}
 	ctx, cancel := context.WithTimeout(ctx, provideLimit)
 	defer cancel()
 	if err := n.dht.Provide(ctx, root, true); err != nil {
 		return fmt.Errorf("announce %s: %w", root, err)
 	}
 	return nil
+}
+
+func retryAfter(err error) time.Duration {
+	if errors.Is(err, ErrDenied) {
+		return deniedRetry
+	}
+	return provideRetry
 }
 
 // keepProvided announces one root after the other as they fall due.
@@ -73,7 +88,7 @@ func (n *Node) keepProvided(ctx context.Context) {
 		}
 		next := provideEvery
 		if err := n.announce(ctx, root); err != nil {
-			next = provideRetry
+			next = retryAfter(err)
 		}
 		n.setDue(root, time.Now().Add(next), false)
 	}
