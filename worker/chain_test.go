@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/api/audit"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/client"
@@ -38,7 +40,8 @@ const (
 	testSector = storageproof.MinSector
 )
 
-var testTerms = rules.Terms{DayBlocks: 1000, MinBlocks: 10, MaxBlocks: 1_000_000, AcceptBlocks: 2000, GraceBlocks: 10, Collateral: 0}
+var testTerms = rules.Terms{DayBlocks: 1000, MinBlocks: 10, MaxBlocks: 1_000_000, AcceptBlocks: 2000, GraceBlocks: 10, Collateral: 0,
+	MendBlocks: 20, RepairBlocks: 2000, WarnBlocks: 100, SilentBlocks: 300}
 
 // fakeChain makes blocks over a real multistore, signed by one validator, and executes messages by the rules of
 // protocol/. What it leaves out are coins, gas and signatures of transactions.
@@ -48,6 +51,7 @@ type fakeChain struct {
 	set *cmttypes.ValidatorSet
 
 	slot, registration int64
+	late               int64
 	minEndorsers       int
 	capacity           uint64
 
@@ -60,6 +64,8 @@ type fakeChain struct {
 	queue   []queued
 	hold    func(sdk.Msg) bool // messages that stay in the mempool
 	oldest  int64              // blocks below are gone
+	halted  bool               // no blocks are made, and our node of the chain answers nothing
+	stood   time.Duration      // for how long it was halted, by its validators' clocks
 
 	nodes    map[attestation.Account]*attest.Node
 	intents  map[attestation.Account]*attest.Intent
@@ -67,6 +73,11 @@ type fakeChain struct {
 	orders   map[uint64]rules.Order
 	replicas map[uint64]map[string]rules.Replica
 	reports  int
+	cases    []*drawnCase
+	losses   int // replicas that reports let go
+	conduct  market.Conduct
+	accepts  map[uint64]int  // how often an order was asked for
+	never    map[uint64]bool // orders that are refused for good
 }
 
 type queued struct {
@@ -75,12 +86,12 @@ type queued struct {
 }
 
 func newFakeChain(t testing.TB) *fakeChain {
-	c := &fakeChain{t: t, key: ed25519.GenPrivKeyFromSecret([]byte("validator")), slot: 4, registration: 100_000, minEndorsers: 1 << 20, capacity: 1 << 40,
+	c := &fakeChain{t: t, key: ed25519.GenPrivKeyFromSecret([]byte("validator")), slot: 4, late: 10_000, registration: 100_000, minEndorsers: 1 << 20, capacity: 1 << 40,
 		stores: map[string]*storetypes.KVStoreKey{}, nodes: map[attestation.Account]*attest.Node{}, intents: map[attestation.Account]*attest.Intent{},
-		asks: map[string]market.Ask{}, orders: map[uint64]rules.Order{}, replicas: map[uint64]map[string]rules.Replica{}}
+		asks: map[string]market.Ask{}, orders: map[uint64]rules.Order{}, replicas: map[uint64]map[string]rules.Replica{}, accepts: map[uint64]int{}, never: map[uint64]bool{}}
 	c.set = cmttypes.NewValidatorSet([]*cmttypes.Validator{cmttypes.NewValidator(c.key.PubKey(), 10)})
 	c.store = rootmulti.NewStore(dbm.NewMemDB(), log.NewNopLogger())
-	for _, name := range []string{attestation.StoreName, storageproof.StoreName, "other"} {
+	for _, name := range []string{attestation.StoreName, storageproof.StoreName, "audit", "other"} {
 		c.stores[name] = storetypes.NewKVStoreKey(name)
 		c.store.MountStoreWithDB(c.stores[name], storetypes.StoreTypeIAVL, nil)
 	}
@@ -108,13 +119,16 @@ func (c *fakeChain) grow() {
 	c.mu.Lock()
 	defer c.grown.pulse()
 	defer c.mu.Unlock()
+	if c.halted {
+		return
+	}
 	height := int64(len(c.headers) + 1)
 	app := c.store.LastCommitID().Hash
 	if height == 1 {
 		app = digest("")
 	}
 	h := &cmttypes.Header{Version: cmtversion.Consensus{Block: 11, App: 1}, ChainID: testChain, Height: height,
-		Time:           time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(height) * time.Second),
+		Time:           time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(height)*time.Second + c.stood),
 		LastCommitHash: digest("commit", height), DataHash: digest("data", height), ValidatorsHash: c.set.Hash(), NextValidatorsHash: c.set.Hash(),
 		ConsensusHash: digest("params"), AppHash: app, LastResultsHash: digest("results"), EvidenceHash: digest("evidence"),
 		ProposerAddress: c.set.Validators[0].Address}
@@ -179,7 +193,7 @@ func (c *fakeChain) begin(now int64) {
 	}
 	for id, o := range c.orders {
 		for node, r := range c.replicas[id] {
-			if !r.Proven && now >= testTerms.LapseAt(r) {
+			if !r.Proven && now >= testTerms.LapseAt(r) || r.Lost > 0 && now >= testTerms.RepairAt(r) {
 				delete(c.replicas[id], node)
 			}
 		}
@@ -212,11 +226,17 @@ func (c *fakeChain) execute(m sdk.Msg, now int64) error {
 		return nil
 	case *work.MsgReport:
 		return c.report(m, now)
+	case *audit.MsgVerdict:
+		return c.hear(m, now)
 	case *market.MsgSetAsk:
 		c.asks[m.Operator] = market.Ask{Operator: m.Operator, Price: m.Price, MaxSize: m.MaxSize}
 		return nil
 	case *market.MsgAccept:
 		ask := c.asks[m.Operator]
+		c.accepts[m.Order]++
+		if c.never[m.Order] {
+			return &client.Error{Kind: client.KindRefused, What: "accept"}
+		}
 		r, _, err := testTerms.Accept(c.orders[m.Order], slices.Collect(maps.Values(c.replicas[m.Order])), rules.Ask{Node: m.Operator, Price: ask.Price, MaxSize: ask.MaxSize}, now)
 		if err != nil {
 			return &client.Error{Kind: client.KindRefused, What: "accept", Cause: err}
@@ -324,36 +344,64 @@ func (c *fakeChain) report(m *work.MsgReport, now int64) error {
 		return errors.New("not registered")
 	}
 	_, next, err := storageproof.Accept(storageproof.Rules{ChainID: testChain, Account: r.Account, SignKey: [32]byte(n.SignKey), SlotBlocks: c.slot, Now: now,
-		MaxAge: 50, Cap: c.capacity, BlockHash: c.hash}, c.standing(r.Account), m.Report, m.Signature)
+		MaxAge: 50, LateBlocks: c.late, Cap: c.capacity, BlockHash: c.hash}, c.standing(r.Account), m.Report, m.Signature)
 	if err != nil {
 		return &client.Error{Kind: client.KindRefused, What: "report", Cause: err}
 	}
 	c.kv(storageproof.StoreName).Set(storageproof.StandingKey(r.Account), next.Marshal())
 	c.reports++
-	for _, id := range r.Dropped {
-		delete(c.replicas[id], n.Operator)
+	tally := rules.Tally{Proven: next.Proven, Report: next.Counter, Since: now}
+	for id, held := range c.replicas {
+		if rep, ok := held[n.Operator]; ok && (r.Reset || slices.Contains(r.Dropped, id)) {
+			c.take(id, n.Operator)(testTerms.Drop(c.orders[id], rep, tally, now))
+			c.losses++
+		}
 	}
 	for _, ref := range r.Added {
 		if rep, ok := c.replicas[ref.ID][n.Operator]; ok {
-			if rep, err := testTerms.Prove(c.orders[ref.ID], rep, ref.Root, ref.Size, next.Proven, now); err == nil {
-				c.replicas[ref.ID][n.Operator] = rep
-			}
+			c.take(ref.ID, n.Operator)(testTerms.Prove(c.orders[ref.ID], rep, ref.Root, ref.Size, tally, now))
 		}
 	}
 	return nil
 }
 
+// take stores what a rule made of a replica; one that it refuses changes nothing.
+func (c *fakeChain) take(id uint64, node string) func(rules.Step, error) {
+	return func(s rules.Step, err error) {
+		switch {
+		case err != nil:
+		case s.Ended != "":
+			delete(c.replicas[id], node)
+		default:
+			c.orders[id], c.replicas[id][node] = s.Order, s.Replica
+		}
+	}
+}
+
 // place puts an order on chain.
 func (c *fakeChain) place(root []byte, size uint64, replicas uint32, addrs []string) uint64 {
+	return c.placeOrder(rules.Order{Owner: "owner", Root: root, Size: size, Replicas: replicas, Addrs: addrs})
+}
+
+func (c *fakeChain) placeOrder(o rules.Order) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := uint64(len(c.orders) + 1)
-	o, _, err := testTerms.Place(id, "owner", root, size, 100_000, replicas, 1000, addrs, int64(len(c.headers)))
+	o.ID, o.Price = id, 1000
+	o, _, err := testTerms.Place(o, 100_000, int64(len(c.headers)))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.orders[id] = o
 	return id
+}
+
+// leave ends a node's registration.
+func (c *fakeChain) leave(account attestation.Account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.nodes, account)
+	c.kv(attestation.StoreName).Delete(attestation.NodeKey(account))
 }
 
 // end closes an order early.
@@ -392,14 +440,19 @@ func (c *fakeChain) eventually(what string, f func() bool) {
 // The fake as a worker's Chain.
 
 func (c *fakeChain) Latest(context.Context) (int64, error) {
-	return look(c, func() int64 { return int64(len(c.headers)) }), nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.halted {
+		return 0, &client.Error{Kind: client.KindNetwork, What: "the chain's node does not answer"}
+	}
+	return int64(len(c.headers)), nil
 }
 
 func (c *fakeChain) Wait(ctx context.Context, height int64) error {
 	for {
 		grown := c.grown.next()
-		if now, _ := c.Latest(ctx); now >= height {
-			return nil
+		if now, err := c.Latest(ctx); err != nil || now >= height {
+			return err
 		}
 		select {
 		case <-grown:
@@ -468,7 +521,7 @@ func (c *fakeChain) Post(ctx context.Context, msgs ...sdk.Msg) (client.Result, e
 // The fake's queries.
 
 func (c *fakeChain) queries() Queries {
-	return Queries{Attest: attestQueries{c: c}, Work: workQueries{c: c}, Market: marketQueries{c: c}}
+	return Queries{Attest: attestQueries{c: c}, Work: workQueries{c: c}, Market: marketQueries{c: c}, Audit: auditQueries{c: c}}
 }
 
 type attestQueries struct {
@@ -523,19 +576,24 @@ type marketQueries struct {
 }
 
 func (q marketQueries) Params(context.Context, *market.QueryParamsRequest, ...grpc.CallOption) (*market.QueryParamsResponse, error) {
-	return &market.QueryParamsResponse{Params: market.Params{AcceptBlocks: testTerms.AcceptBlocks}}, nil
+	return &market.QueryParamsResponse{Params: market.Params{AcceptBlocks: testTerms.AcceptBlocks, MendBlocks: testTerms.MendBlocks,
+		RepairBlocks: testTerms.RepairBlocks, WarnBlocks: testTerms.WarnBlocks, SilentBlocks: testTerms.SilentBlocks}}, nil
 }
 
 func (q marketQueries) Asks(context.Context, *market.QueryAsksRequest, ...grpc.CallOption) (*market.QueryAsksResponse, error) {
 	return &market.QueryAsksResponse{Asks: look(q.c, func() []market.Ask { return slices.Collect(maps.Values(q.c.asks)) })}, nil
 }
 
+func (q marketQueries) Conduct(context.Context, *market.QueryConductRequest, ...grpc.CallOption) (*market.QueryConductResponse, error) {
+	return &market.QueryConductResponse{Conduct: look(q.c, func() market.Conduct { return q.c.conduct })}, nil
+}
+
 func shownOrder(o rules.Order) market.Order {
-	return market.Order{Id: o.ID, Owner: o.Owner, Root: o.Root, Size_: o.Size, Replicas: o.Replicas, Price: o.Price, Start: o.Start, End: o.End, Addrs: o.Addrs, Closed: o.Closed}
+	return market.Order{Id: o.ID, Owner: o.Owner, Root: o.Root, Size_: o.Size, Replicas: o.Replicas, Price: o.Price, Start: o.Start, End: o.End, Addrs: o.Addrs, Closed: o.Closed, Of: o.Of}
 }
 
 func shownReplica(r rules.Replica) market.Replica {
-	return market.Replica{Order: r.Order, Operator: r.Node, Price: r.Price, Accepted: r.Accepted, Proven: r.Proven, Since: r.Since}
+	return market.Replica{Order: r.Order, Operator: r.Node, Price: r.Price, Accepted: r.Accepted, Proven: r.Proven, Since: r.Since, Lost: r.Lost, Leaving: r.Leaving}
 }
 
 func (q marketQueries) Order(_ context.Context, r *market.QueryOrderRequest, _ ...grpc.CallOption) (*market.QueryOrderResponse, error) {
@@ -552,7 +610,9 @@ func (q marketQueries) Orders(_ context.Context, r *market.QueryOrdersRequest, _
 	return look(q.c, func() *market.QueryOrdersResponse {
 		out := &market.QueryOrdersResponse{}
 		for _, id := range slices.Sorted(maps.Keys(q.c.orders)) {
-			if o := q.c.orders[id]; !o.Closed && len(q.c.replicas[id]) < int(o.Replicas) {
+			o := q.c.orders[id]
+			named := len(r.Root) > 0 && (bytes.Equal(o.Root, r.Root) || bytes.Equal(o.Of, r.Root))
+			if named || len(r.Root) == 0 && !o.Closed && len(q.c.replicas[id]) < int(o.Replicas) {
 				out.Orders = append(out.Orders, shownOrder(o))
 			}
 		}

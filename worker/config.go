@@ -14,12 +14,15 @@ type Config struct {
 	Disk    DiskConfig    `toml:"disk"`
 	Ask     AskConfig     `toml:"ask"`
 	Content ContentConfig `toml:"content"`
+
+	Moderation ModerationConfig `toml:"moderation"`
 }
 
 // DiskConfig bounds what the node may write.
 type DiskConfig struct {
 	Dir     string `toml:"dir" comment:"folder of the sectors and the index; empty: disk/ in the home"`
 	Sectors uint32 `toml:"sectors" comment:"hard quota: most sector files at any time"`
+	Scrub   uint32 `toml:"scrub_mib_per_second" comment:"how fast sealed blocks are read over and checked beside the draws; 0: not at all"`
 }
 
 // AskConfig is the offer that the node makes.
@@ -33,6 +36,12 @@ type ContentConfig struct {
 	Listen    []string `toml:"listen" comment:"multiaddrs to listen on"`
 	Announce  []string `toml:"announce" comment:"multiaddrs to tell others; empty: the listening ones"`
 	Bootstrap []string `toml:"bootstrap" comment:"peers (multiaddr with /p2p/) to join the DHT through"`
+}
+
+// ModerationConfig names the deny lists that the operator opts in to: what they deny is neither taken, fetched nor served.
+type ModerationConfig struct {
+	Lists []string `toml:"lists" comment:"deny lists published on chain: ADDRESS/NAME; content is served only once all are loaded"`
+	Files []string `toml:"files" comment:"deny lists of one's own (.deny files); they go first and may allow what a published list denies"`
 }
 
 // LoadConfig reads config/cella.toml and refuses keys it does not know.

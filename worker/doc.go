@@ -13,7 +13,14 @@
 //	             fill       free sectors up to the quota less a spare
 //	             market     the ask, acceptances, drops
 //	             order      fetch, seal, complete; one each order taken         held, or given up
-//	             compact    live blocks leave sectors that are mostly dead
+//	             audit      another node's blocks for our enclave's verdict      the verdict on chain
+//	             compact    live blocks leave sectors that are mostly dead or that a draw found broken
+//	             scrub      if the operator wants it: every sealed block is opened over time
+//
+// What can't be read any more is admitted to the enclave (wire.Lose); the orders that need it are fetched again and completed again, and
+// where that is done before the next report, the chain never hears of it. Else, and after a restart that found sectors lost, the chain names
+// the replica lost and the market loop proves it again. A disk whose table is gone is begun anew only if its operator declared
+// it lost (disk.MarkLost); one that was taken away under a running node ends the session and nothing else.
 //
 // When the enclave dies, or the chain's standing is not the one that was restored, the session ends and another begins with backoff:
 // new keys, and joining again.

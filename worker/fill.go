@@ -58,7 +58,7 @@ func (s *session) fillSector(ctx context.Context) error {
 	if err := s.disk.BeginFree(id); err != nil {
 		return errors.Join(err, s.disk.Delete(id))
 	}
-	buf := make([]byte, wire.IntoSize)
+	buf := disk.Buffer(wire.IntoSize)
 	for done := false; !done; {
 		if err := s.idle(ctx); err != nil {
 			return err // the session ends, and with it the sector

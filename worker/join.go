@@ -15,6 +15,7 @@ import (
 	"github.com/cella-network/cella/client"
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/attestation"
+	"github.com/cella-network/cella/worker/disk"
 )
 
 const (
@@ -65,7 +66,28 @@ type attempt struct {
 }
 
 // join brings the enclave's keys on chain and returns when they are registered.
-func (s *session) join(ctx context.Context) error { return s.enroll(ctx, 0) }
+func (s *session) join(ctx context.Context) error {
+	if err := s.stayAway(ctx); err != nil {
+		return err
+	}
+	return s.enroll(ctx, 0)
+}
+
+// stayAway keeps a node that was drained and has left from joining again, for as long as the operator wants it so.
+func (s *session) stayAway(ctx context.Context) error {
+	for said := false; disk.MarkDraining.Stands(s.Dir); said = true {
+		if p, err := s.Chain.Value(ctx, attestation.StoreName, attestation.NodeKey(s.Account), 0); err == nil && len(p.Value) > 0 {
+			return nil // it goes on proving until its successors have
+		}
+		if !said {
+			s.Log.Info("this node was drained and has left; it does not join again", "hint", "stop it, or take it back with cella node drain --cancel")
+		}
+		if _, err := s.heads.wait(ctx, s.heads.latest()+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // enroll returns once the enclave is registered later than a height. It keeps trying: what the chain refuses now (no stake, no place)
 // may be mended meanwhile by the operator or by time.
@@ -196,6 +218,9 @@ func (s *session) keepJoined(ctx context.Context) error {
 			return nil
 		}
 		if head >= renewAt {
+			if err := s.stayAway(ctx); err != nil {
+				return nil
+			}
 			s.Log.Info("renewing the registration", "expires", node.Expires)
 			if err := s.enroll(ctx, node.Joined); err != nil {
 				return nil

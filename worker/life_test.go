@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/ipfs/boxo/blockstore"
@@ -106,11 +107,35 @@ type operator struct {
 	quota   uint32
 	store   *Store
 	content *content.Node
+	free    func() (uint64, error) // of the disk, unless nil
+	log     journal
+	scrub   uint32 // MiB/s
+	hurry   bool   // to give up orders that can't be fetched
+
+	visit func(ctx context.Context, from []string) (Visitor, error) // of nodes that it audits
 
 	mu      sync.Mutex
 	enclave Enclave
 	starts  int    // of enclaves
 	stop    func() // ends the worker and waits
+}
+
+// journal is what a node logged.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) says(words string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return bytes.Contains(j.text.Bytes(), []byte(words))
 }
 
 func newOperator(t *testing.T, c *fakeChain, n byte, quota uint32) *operator {
@@ -120,6 +145,7 @@ func newOperator(t *testing.T, c *fakeChain, n byte, quota uint32) *operator {
 		t.Fatal(err)
 	}
 	o.content = newContent(t, o.store)
+	o.visit = func(ctx context.Context, from []string) (Visitor, error) { return content.NewVisit(ctx, from, true) }
 	return o
 }
 
@@ -145,8 +171,9 @@ func (o *operator) start() {
 	}
 	w := New(Options{
 		ChainID: testChain, Address: o.address, Account: o.account, Dir: o.dir, Platform: bytes.Repeat([]byte{o.account[0]}, tee.FuseSize),
-		Config: Config{Disk: DiskConfig{Sectors: o.quota}, Ask: AskConfig{Price: 10, MaxSize: 1 << 30}},
+		Config: Config{Disk: DiskConfig{Sectors: o.quota, Scrub: o.scrub}, Ask: AskConfig{Price: 10, MaxSize: 1 << 30}},
 		Chain:  o.chain, Queries: o.chain.queries(), Poster: o.chain, Content: o.content, Store: o.store,
+		Visit: func(ctx context.Context, from []string) (Visitor, error) { return o.visit(ctx, from) },
 		Start: func(ctx context.Context) (Enclave, error) {
 			e, err := startInside(ctx)
 			o.mu.Lock()
@@ -155,8 +182,14 @@ func (o *operator) start() {
 			o.mu.Unlock()
 			return e, err
 		},
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("node", o.account[0]),
+		Log: slog.New(slog.NewMultiHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}),
+			slog.NewTextHandler(&o.log, &slog.HandlerOptions{Level: slog.LevelDebug}))).With("node", o.account[0]),
 	})
+	w.free = o.free
+	w.patience = 300 * time.Millisecond
+	if o.hurry {
+		w.stall, w.again = 100*time.Millisecond, time.Millisecond
+	}
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := w.Run(ctx); err != nil {
@@ -179,6 +212,25 @@ func (o *operator) stands(what string, f func(storageproof.Standing) bool) {
 func (o *operator) proves(order uint64) {
 	o.t.Helper()
 	o.chain.eventually("order proven", func() bool { return o.chain.replicas[order][o.address].Proven })
+}
+
+// mends waits until an order's blocks are here again, whether or not the chain heard of the loss.
+func (o *operator) mends(order uint64) {
+	o.t.Helper()
+	o.chain.eventually("order mended", func() bool {
+		r := o.chain.replicas[order][o.address]
+		if !r.Proven || r.Lost > 0 {
+			return false
+		}
+		s := o.store.current()
+		if s == nil {
+			return false
+		}
+		s.held.mu.Lock()
+		defer s.held.mu.Unlock()
+		h := s.held.orders[order]
+		return h != nil && h.stage == held
+	})
 }
 
 // owner hosts files and orders them.

@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -13,47 +15,70 @@ import (
 	"github.com/cella-network/cella/client"
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/storageproof"
+	"github.com/cella-network/cella/worker/disk"
 )
 
 const (
 	page        = 100 // rows a query
-	fetchers    = 4   // orders that are fetched at once
-	marketPause = 10  // blocks that the market is left alone after an error
+	fetchers    = 4   // orders that are fetched at once, and as many that are mended
+	marketPause = 10  // blocks that the market is left alone after an error, and an order after a first refusal
 )
 
 // dealer is the market loop's own state.
 type dealer struct {
 	*session
 	asked   bool
-	refused sync.Map         // ids of orders that this node will not take again
-	later   map[uint64]int64 // heights before which an order is not tried again
-	slots   chan struct{}    // fetchers
+	idle    bool                    // the operator wants to leave
+	refused sync.Map                // ids of orders that this node will not take again
+	later   map[uint64]delay        // orders that the chain refused
+	parts   map[uint64]market.Order // the orders of the node's replicas
+	warned  map[string]bool         // warnings that were logged
+	slots   chan struct{}           // fetchers
+	menders chan struct{}
 	jobs    sync.WaitGroup
+}
+
+// delay keeps an order from being tried at every block. It doubles with each refusal: most are for good, and of the others somebody
+// faster makes use.
+type delay struct {
+	until, last int64 // heights, blocks
 }
 
 // market keeps the ask posted, takes orders that fit, and lets go of those that ended.
 func (s *session) market(ctx context.Context) error {
-	d := &dealer{session: s, later: map[uint64]int64{}, slots: make(chan struct{}, fetchers)}
+	d := &dealer{session: s, later: map[uint64]delay{}, parts: map[uint64]market.Order{}, warned: map[string]bool{},
+		slots: make(chan struct{}, fetchers), menders: make(chan struct{}, fetchers)}
 	defer d.jobs.Wait()
 	for {
+		broken := s.broken.next()
 		next := s.heads.latest() + 1
 		if err := d.look(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Warn("market", told(err)...)
 			next += marketPause
 		}
-		if _, err := s.heads.wait(ctx, next); err != nil {
+		if err := s.waitOr(ctx, next, broken); err != nil {
 			return nil
 		}
 	}
 }
 
-func (d *dealer) look(ctx context.Context) error {
-	if !d.asked {
-		if err := d.ask(ctx); err != nil {
-			return err
+// waitOr waits for a head, or until woken.
+func (s *session) waitOr(ctx context.Context, height int64, woken <-chan struct{}) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-woken:
+			cancel()
+		case <-inner.Done():
 		}
-		d.asked = true
-	}
+	}()
+	_, _ = s.heads.wait(inner, height)
+	return ctx.Err()
+}
+
+func (d *dealer) look(ctx context.Context) error {
+	d.tellDenied()
 	mine, err := d.replicas(ctx)
 	if err != nil {
 		return err
@@ -61,7 +86,35 @@ func (d *dealer) look(ctx context.Context) error {
 	if err := d.review(ctx, mine); err != nil {
 		return err
 	}
+	d.warn(ctx, mine)
+	if d.leaving(mine) {
+		return nil
+	}
+	if !d.asked {
+		if err := d.ask(ctx); err != nil {
+			return err
+		}
+		d.asked = true
+	}
 	return d.take(ctx, mine)
+}
+
+// leaving tells whether the operator wants to leave: then nothing is offered and nothing taken. The chain remembers it by the replicas
+// that wait for a successor, the disk also when there are none.
+func (d *dealer) leaving(mine map[uint64]market.Replica) bool {
+	now := disk.MarkDraining.Stands(d.Dir)
+	for _, r := range mine {
+		now = now || r.Leaving
+	}
+	if now != d.idle {
+		d.idle, d.asked = now, false
+		if now {
+			d.Log.Info("draining: no offers are made and no orders taken", "replicas", len(mine), "hint", "cella node drain shows how far it is; cella node drain --cancel ends it")
+		} else {
+			d.Log.Info("not draining any more")
+		}
+	}
+	return now
 }
 
 // ask puts the configured offer on chain if another one stands there.
@@ -112,34 +165,44 @@ func (d *dealer) replicas(ctx context.Context) (map[uint64]market.Replica, error
 	}
 }
 
-// review compares what is held with what the chain says: a replica that is gone from the chain is let go, one that was
-// accepted before a restart is fetched again.
+// review compares what is held with what the chain says: a replica that is gone from the chain is let go, one that the chain counts on
+// and that is not here, or not whole, is fetched: after a restart, after a loss.
 func (d *dealer) review(ctx context.Context, mine map[uint64]market.Replica) error {
-	for _, o := range d.held.list(fetching) {
+	for _, o := range d.held.list(fetching, mending) {
 		if _, ok := mine[o.ID]; !ok {
+			d.refused.Store(o.ID, true) // the chain does not give it to us twice
 			d.held.stop(o.ID)
 		}
 	}
-	for _, o := range d.held.list(complete, held) {
+	for _, o := range d.held.list(complete, held, mending) {
 		if _, ok := mine[o.ID]; !ok {
 			if err := d.drop(o.ID); err != nil {
 				return err
 			}
 		}
 	}
-	known := map[uint64]bool{}
-	for _, o := range d.held.list(fetching, complete, held, dropping) {
-		known[o.ID] = true
+	for id := range d.parts {
+		if _, ok := mine[id]; !ok {
+			delete(d.parts, id)
+		}
 	}
-	for id, r := range mine {
-		if _, no := d.refused.Load(id); no || r.Proven || known[id] {
+	for _, id := range slices.Sorted(maps.Keys(mine)) {
+		o, known := d.parts[id]
+		if !known {
+			q, err := d.Queries.Market.Order(ctx, &market.QueryOrderRequest{Id: id})
+			if err != nil {
+				return err
+			}
+			o = q.Order
+			d.parts[id] = o
+		}
+		if _, no := d.refused.Load(id); no || o.Closed || !d.held.idle(id) {
 			continue
 		}
-		q, err := d.Queries.Market.Order(ctx, &market.QueryOrderRequest{Id: id})
-		if err != nil {
-			return err
+		if mine[id].Proven {
+			d.Log.Info("order is to be mended", "order", id, "bytes", o.Size_)
 		}
-		d.begin(ctx, q.Order)
+		d.begin(ctx, o, mine[id].Proven)
 	}
 	return nil
 }
@@ -174,11 +237,15 @@ func (d *dealer) take(ctx context.Context, mine map[uint64]market.Replica) error
 			if have || !d.wants(o) {
 				continue
 			}
+			if disk.MarkDraining.Stands(d.Dir) {
+				return nil // since this look began: what is taken now would be given up at a fee
+			}
 			if _, err := d.Poster.Post(ctx, &market.MsgAccept{Operator: d.Address, Order: o.Id}); err != nil {
 				if ctx.Err() != nil {
 					return nil
 				}
-				d.later[o.Id] = d.heads.latest() + marketPause
+				wait := max(marketPause, 2*d.later[o.Id].last)
+				d.later[o.Id] = delay{until: d.heads.latest() + wait, last: wait}
 				level := slog.LevelWarn
 				if client.IsKind(err, client.KindRefused) {
 					level = slog.LevelDebug // others were faster, mostly
@@ -188,7 +255,9 @@ func (d *dealer) take(ctx context.Context, mine map[uint64]market.Replica) error
 			}
 			d.Log.Info("order accepted", "order", o.Id, "bytes", o.Size_)
 			d.Metrics.orders.WithLabelValues("accepted").Inc()
-			d.begin(ctx, o)
+			delete(d.later, o.Id)
+			d.parts[o.Id] = o
+			d.begin(ctx, o, false)
 		}
 		if r.Pagination == nil || len(r.Pagination.NextKey) == 0 {
 			return nil
@@ -198,40 +267,38 @@ func (d *dealer) take(ctx context.Context, mine map[uint64]market.Replica) error
 	return nil
 }
 
-// wants tells whether an order fits the ask, the room, and lasts long enough to be proven.
+// wants tells whether an order fits the ask, the room, and lasts long enough to be proven; and whether it would be a copy that counts: of
+// one file, or of its parts, the chain lets an operator hold one only.
 func (d *dealer) wants(o market.Order) bool {
 	head := d.heads.latest()
-	if _, no := d.refused.Load(o.Id); no || head < d.later[o.Id] {
+	if _, no := d.refused.Load(o.Id); no || head < d.later[o.Id].until {
 		return false
 	}
-	delete(d.later, o.Id)
-	return d.Config.Ask.Price <= o.Price && o.Size_ <= d.Config.Ask.MaxSize && o.End > head+2*d.terms.slot && estimate(o.Size_) <= d.space.room()
+	for _, have := range d.parts {
+		if have.Owner == o.Owner && (bytes.Equal(have.Root, o.Root) || len(o.Of) > 0 && bytes.Equal(have.Of, o.Of)) {
+			return false
+		}
+	}
+	return d.Config.Ask.Price <= o.Price && o.Size_ <= d.Config.Ask.MaxSize && o.End > head+2*d.terms.slot && estimate(o.Size_) <= d.space.room() && d.wanted(o)
 }
 
-// begin starts to fetch an accepted order.
-func (d *dealer) begin(ctx context.Context, o market.Order) {
+// begin starts to fetch an accepted order; proven says that it was held before.
+func (d *dealer) begin(ctx context.Context, o market.Order, proven bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	ref := storageproof.OrderRef{ID: o.Id, Root: o.Root, Size: o.Size_}
 	if !d.held.begin(ref, cancel) {
 		cancel()
 		return
 	}
-	p := d.space.promise(estimate(o.Size_))
+	p := d.space.promise(estimate(d.held.missing(d.disk, o.Id, o.Size_)))
 	d.changed.pulse()
 	d.jobs.Go(func() {
 		defer d.loosened.pulse()
 		defer d.changed.pulse()
 		defer p.end()
 		defer cancel()
-		select {
-		case d.slots <- struct{}{}:
-			defer func() { <-d.slots }()
-		case <-ctx.Done():
-			d.held.forget(o.Id)
-			return
-		}
-		if !d.fulfil(ctx, o, p) {
-			d.held.forget(o.Id)
+		if !d.fulfil(ctx, o, proven, p) {
+			d.held.abandon(o.Id)
 		}
 	})
 }

@@ -21,6 +21,8 @@ type Metrics struct {
 	filled   prometheus.Counter
 	sealed   prometheus.Counter
 	served   prometheus.Counter
+	audits   *prometheus.CounterVec
+	warnings *prometheus.CounterVec
 }
 
 // NewMetrics registers them; nil registers none.
@@ -51,9 +53,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		filled:   counter("filled_bytes_total", "Random bytes written to free sectors."),
 		sealed:   counter("sealed_bytes_total", "Bytes of blocks sealed."),
 		served:   counter("served_bytes_total", "Bytes of sealed blocks handed out."),
+		audits:   counters("audits_total", "Audits of other nodes by what our enclave found, none without a verdict.", "result"),
+		warnings: counters("warnings_total", "Warnings of the chain by their rule.", "rule"),
 	}
 	if r != nil {
-		r.MustRegister(m.head, m.expires, m.restarts, m.draws, m.reports, m.sectors, m.bytes, m.heights, m.holding, m.orders, m.filled, m.sealed, m.served)
+		r.MustRegister(m.head, m.expires, m.restarts, m.draws, m.reports, m.sectors, m.bytes, m.heights, m.holding, m.orders, m.filled, m.sealed, m.served, m.warnings, m.audits)
 	}
 	return m
 }
@@ -65,5 +69,6 @@ func (m *Metrics) accepted(st storageproof.Standing, orders int) {
 	m.bytes.WithLabelValues("stored").Set(float64(st.Stored))
 	m.heights.WithLabelValues("proven").Set(float64(st.Proven))
 	m.heights.WithLabelValues("failed").Set(float64(st.Failed))
+	m.heights.WithLabelValues("late").Set(float64(st.Late))
 	m.holding.Set(float64(orders))
 }

@@ -66,7 +66,7 @@ func (s *session) report(ctx context.Context) error {
 	for {
 		moved := s.heads.moved.next()
 		if err := r.step(ctx); err != nil && ctx.Err() == nil {
-			if errors.Is(err, errStale) {
+			if errors.Is(err, errStale) || errors.Is(err, disk.ErrGone) {
 				return err
 			}
 			s.Log.Warn("work report", told(err)...)
@@ -136,9 +136,9 @@ func (r *reporter) draw(ctx context.Context, last int64) error {
 }
 
 // drawOne answers one height. After a long time down the block that decides it may be known no more, here or to the enclave; then
-// the height can't be answered.
+// the height can't be answered. Neither can those over a disk that is lost.
 func (r *reporter) drawOne(h int64, hash [32]byte, known bool) error {
-	if !known {
+	if !known || r.base.lost {
 		return r.forgo(h)
 	}
 	m := wire.Draw{Height: h, Absent: true}
@@ -147,6 +147,9 @@ func (r *reporter) drawOne(h int64, hash [32]byte, known bool) error {
 	e := r.entry(d.Sector)
 	if owed { // over an empty table there is nothing to show
 		if sample, err := r.disk.Sample(e, d.Cell); err != nil {
+			if gone := r.disk.Present(); gone != nil {
+				return gone // it may be back in time for this height
+			}
 			why = err
 		} else {
 			m.Absent, m.Cell, m.Tag, m.Page, m.Path = false, sample.Cell, sample.Tag, sample.Page, sample.Path
@@ -166,12 +169,18 @@ func (r *reporter) drawOne(h int64, hash [32]byte, known bool) error {
 		return nil
 	}
 	r.Metrics.draws.WithLabelValues("failed").Inc()
-	r.Log.Error("draw failed", "height", h, "sector", d.Sector, "cell", d.Cell, "err", why, "hint", "check the disk")
-	if e.Kind == storageproof.KindFree { // nothing is lost with it: fill another
-		r.space.doom(d.Sector)
-		r.changed.pulse()
-	}
+	r.Log.Error("draw failed", "height", h, "sector", d.Sector, "cell", d.Cell, "err", why, "hint", "check the disk: cella verify")
+	r.condemn(d.Sector)
 	return nil
+}
+
+// condemn has a sector emptied that is not what it should be. With a free one nothing is lost: another is filled. From a data sector
+// all that can still be read is sealed again elsewhere.
+func (s *session) condemn(id uint32) {
+	if s.space.condemn(id) {
+		s.changed.pulse()
+		s.loosened.pulse()
+	}
 }
 
 // forgo counts a height as failed.
@@ -209,6 +218,14 @@ func (r *reporter) sign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	bad, err := r.disk.Damaged()
+	if err != nil {
+		return err
+	}
+	for _, id := range bad {
+		r.Log.Error("a sector's files are missing or cut short", "sector", id, "hint", "check the disk: cella verify")
+		r.condemn(id)
+	}
 	if err := errors.Join(r.disk.Sync(), r.disk.Save(p.gen)); err != nil {
 		return fmt.Errorf("report %d not posted: %w", p.report.Counter, err)
 	}
@@ -217,8 +234,12 @@ func (r *reporter) sign(ctx context.Context) error {
 	return r.expire()
 }
 
-// expire forgets reports that the chain would refuse as too old by now.
+// expire forgets reports that the chain would refuse as too old by now. Of a disk that is declared lost nothing is removed before the
+// chain has accepted that.
 func (r *reporter) expire() error {
+	if r.base.lost {
+		return nil
+	}
 	keep := [][32]byte{r.base.id}
 	for id, p := range r.waiting {
 		if p.report.Height+r.terms.maxAge < r.heads.latest() {
@@ -238,6 +259,9 @@ func (r *reporter) propose(reply wire.ReportReply) (proposal, error) {
 	}
 	if len(reply.TagRoots) != len(reply.Changed) {
 		return proposal{}, errors.New("report without a tag root for each changed row")
+	}
+	if report.Reset != r.base.lost {
+		return proposal{}, fmt.Errorf("report %d says of the disk what is not so", report.Counter)
 	}
 	rows := map[uint32]disk.Row{}
 	for _, row := range r.base.rows {
@@ -338,6 +362,7 @@ func (r *reporter) resolve(ctx context.Context) error {
 // adopt makes an accepted report the base: older generations and released sectors go.
 func (r *reporter) adopt(ctx context.Context, st storageproof.Standing, p proposal, released []uint32) error {
 	first := !r.base.known
+	lost := r.base.lost
 	r.base = accepted{known: true, id: st.Report, report: p.report, since: st.Since, rows: p.gen.Rows, table: p.table, orders: p.gen.Orders}
 	r.drawn, r.tried = st.Since, 0
 	if first { // nothing was owed before
@@ -355,6 +380,9 @@ func (r *reporter) adopt(ctx context.Context, st storageproof.Standing, p propos
 	for _, id := range released {
 		err = errors.Join(err, r.disk.Delete(id))
 		r.space.remove(id)
+	}
+	if lost {
+		err = errors.Join(err, r.clearLost())
 	}
 	r.Metrics.accepted(st, len(p.gen.Orders))
 	free, data := r.space.count()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
+	"github.com/cella-network/cella/client"
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/storageproof"
 	"github.com/cella-network/cella/worker/disk"
@@ -19,6 +21,7 @@ const (
 // accepted is the last report that the chain accepted, as the enclave knows it too.
 type accepted struct {
 	known  bool // false before the account's first report
+	lost   bool // what it names is lost: no row and no order of it is known
 	id     [32]byte
 	report storageproof.Report
 	since  int64 // block that accepted it
@@ -55,16 +58,44 @@ func (s *session) restore(ctx context.Context) error {
 		return s.call(&wire.RestoreEnd{}, &wire.RestoreEndReply{})
 	}
 	g, err := s.disk.Load(st.Report)
-	if err != nil {
-		return fmt.Errorf("report %d, the last that the chain accepted: %w; bring this account's disk folder back to %s", st.Counter, err, s.Dir)
+	if err == nil {
+		s.base, err = rebuild(g, *st)
 	}
-	if s.base, err = rebuild(g, *st); err != nil {
-		return err
+	if err != nil {
+		return s.restoreLost(proof, *st, err)
 	}
 	if err := s.recall(ctx, oldest, st.Height+1); err != nil {
 		return fmt.Errorf("older headers: %w", err)
 	}
 	return s.restoreTable(proof, g)
+}
+
+// restoreLost begins empty where the table is gone that the chain's last report names, if the operator has declared that: whatever is
+// stored here would be lost by it, and the chain is told so. Files stay until it has taken that.
+func (s *session) restoreLost(proof wire.Proof, st storageproof.Standing, why error) error {
+	if !disk.MarkLost.Stands(s.Dir) || !disk.Unreadable(why) && !errors.Is(why, disk.ErrGeneration) {
+		return &client.Error{Kind: client.KindLocal, Cause: why,
+			What: fmt.Sprintf("report %d, the last that the chain accepted, can't be restored from %s", st.Counter, s.Dir),
+			Hint: "bring this account's disk folder back there; if it is lost for good, cella repair --lost begins anew and fetches the orders again"}
+	}
+	if err := s.call(&wire.RestoreBegin{Standing: proof, Lost: true}, &wire.Empty{}); err != nil {
+		return err
+	}
+	table, err := tableOf(nil)
+	if err != nil {
+		return err
+	}
+	s.base = accepted{known: true, lost: true, id: st.Report, since: st.Since, table: table,
+		report: storageproof.Report{Counter: st.Counter, Height: st.Height}}
+	s.Log.Warn("the disk is lost, as its operator declared; the next report says so, and orders are fetched again", "report", st.Counter, "err", why)
+	return nil
+}
+
+// clearLost removes what is left of a disk that is declared lost. Call it once the chain has accepted a report that says so.
+func (s *session) clearLost() error {
+	n, err := s.disk.Prune()
+	s.Log.Info("the chain knows that the disk was lost; removed what no report names any more", "sectors", n)
+	return errors.Join(err, disk.MarkLost.Clear(s.Dir))
 }
 
 // rebuild makes a generation the base.
@@ -74,8 +105,13 @@ func rebuild(g disk.Generation, st storageproof.Standing) (accepted, error) {
 	if a.report, err = storageproof.UnmarshalReport(g.Report); err != nil {
 		return accepted{}, err
 	}
-	a.table, err = tableOf(g.Rows)
-	return a, err
+	if a.table, err = tableOf(g.Rows); err != nil {
+		return accepted{}, err
+	}
+	if a.table.Root() != st.Table || storageproof.OrdersRoot(g.Orders) != st.Orders {
+		return accepted{}, fmt.Errorf("%w: it does not have the roots that the chain accepted", disk.ErrGeneration)
+	}
+	return a, nil
 }
 
 func tableOf(rows []disk.Row) (*storageproof.Table, error) {
@@ -131,12 +167,14 @@ func (s *session) restoreTable(proof wire.Proof, g disk.Generation) error {
 		lost[id] = true
 	}
 	for _, o := range g.Orders {
-		if !lost[o.ID] {
-			s.held.restore(o, s.under(o.Root))
+		at := held
+		if lost[o.ID] {
+			at = mending
 		}
+		s.held.restore(o, at, s.under(o.Root))
 	}
 	for _, id := range end.LostSectors {
-		s.Log.Error("sector lost: it does not match the accepted table", "sector", id, "hint", "check the disk; its draws fail until the next report leaves it out")
+		s.Log.Error("sector lost: it does not match the accepted table", "sector", id, "hint", "check the disk: cella verify; its draws fail until the next report leaves it out")
 		s.disk.Hold(id) // out of use until no accepted table names it
 	}
 	s.Log.Info("vault restored", "report", s.base.report.Counter, "sectors", len(g.Rows)-len(end.LostSectors), "lost_sectors", len(end.LostSectors),
@@ -149,6 +187,9 @@ func (s *session) restoreSector(r disk.Row) error {
 	e := r.Entry
 	if e.Kind == storageproof.KindFree {
 		if err := s.disk.Adopt(e); err != nil {
+			if passing(err) {
+				return err
+			}
 			// The vault takes free sectors as they are; this one's draws will fail, so it must leave the table.
 			s.Log.Error("free sector lost", "sector", e.ID, "err", err)
 			s.disk.Hold(e.ID)
@@ -160,6 +201,9 @@ func (s *session) restoreSector(r disk.Row) error {
 		return nil
 	}
 	header, records, err := s.disk.Directory(e)
+	if passing(err) {
+		return err
+	}
 	if err != nil {
 		s.Log.Error("data sector lost", "sector", e.ID, "err", err)
 		return nil
@@ -190,6 +234,13 @@ func (s *session) restoreSector(r disk.Row) error {
 	return nil
 }
 
+// passing tells errors of the file system that say nothing about the bytes: no permission, too many open files. To take those for a loss
+// would make them one.
+func passing(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && !disk.Unreadable(err)
+}
+
 // confirmStanding makes sure, once the new keys are registered, that no report of the session before came in meanwhile. From then on none can,
 // and files that the restored table does not name may go.
 func (s *session) confirmStanding(ctx context.Context) error {
@@ -203,8 +254,11 @@ func (s *session) confirmStanding(ctx context.Context) error {
 	if (st != nil) != s.base.known || st != nil && st.Report != s.base.id {
 		return errStale
 	}
+	if s.base.lost {
+		return nil
+	}
 	if s.base.known {
-		if err := s.disk.Keep(s.base.id); err != nil {
+		if err := errors.Join(s.disk.Keep(s.base.id), disk.MarkLost.Clear(s.Dir)); err != nil {
 			return err
 		}
 	}

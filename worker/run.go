@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/api/audit"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/client"
@@ -37,6 +39,7 @@ type Queries struct {
 	Attest attest.QueryClient
 	Work   work.QueryClient
 	Market market.QueryClient
+	Audit  audit.QueryClient
 }
 
 // Poster puts messages on chain in the operator's name and returns when a block took them. *client.Account is one.
@@ -60,7 +63,7 @@ type Enclave interface {
 	Close() error
 }
 
-// Options are all that a Worker needs; none may be left out but Metrics, which then counts for nobody.
+// Options are all that a Worker needs; none may be left out but Metrics, which then counts for nobody, and Deny.
 type Options struct {
 	ChainID  string
 	Address  string   // the operator's, cella1...
@@ -72,7 +75,9 @@ type Options struct {
 	Queries  Queries
 	Poster   Poster
 	Content  Content
+	Visit    func(ctx context.Context, from []string) (Visitor, error) // to multiaddrs, as a stranger
 	Store    *Store
+	Deny     *Denylists // nil denies nothing
 	Start    func(ctx context.Context) (Enclave, error)
 	Log      *slog.Logger
 	Metrics  *Metrics
@@ -81,6 +86,11 @@ type Options struct {
 // Worker runs one storage node.
 type Worker struct {
 	Options
+	free  func() (uint64, error) // bytes left for the disk; nil: the file system knows
+	stall time.Duration          // how long a fetch waits for any block; 0: as content does
+	again time.Duration          // first pause before an order is fetched again
+
+	patience time.Duration // how long a shard's block may be late before it is made of others
 }
 
 // New prepares a worker; Run does the work.
@@ -88,7 +98,7 @@ func New(o Options) *Worker {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	return &Worker{Options: o}
+	return &Worker{Options: o, again: againLeast, patience: rebuildPatience}
 }
 
 const (
@@ -115,7 +125,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			wait = backoffLeast
 		}
 		w.Metrics.restarts.Inc()
-		w.Log.Warn("storage session ended; starting again", "err", err, "in", wait)
+		w.Log.Warn("storage session ended; starting again", told(err, "in", wait)...)
 		if pause(ctx, wait) != nil {
 			return nil
 		}
@@ -133,9 +143,11 @@ type session struct {
 	gate  sync.RWMutex // sealing and filling hold it shared, a report or release alone: both sides then agree on what is written
 	space space        // sectors and what is promised of them
 	lanes lanes        // open sectors, each used by one sealer at a time
+	waits atomic.Int64 // how often sealing had to wait for room
 	held  ledger       // orders and which blocks they need
 
 	changed  beat // sectors, orders or the registration changed
+	broken   beat // orders have lost blocks
 	loosened beat // blocks may have become dead, or a sector that holds dead ones may be let go now
 	joined   registration
 	base     accepted // the last accepted report, owned by the report loop
@@ -155,6 +167,9 @@ func (w *Worker) session(parent context.Context) (err error) {
 	d, err := disk.Open(w.Dir, w.Config.Disk.Sectors, t.sectorSize)
 	if err != nil {
 		return err
+	}
+	if w.free != nil {
+		d.Measure(w.free)
 	}
 	defer func() { err = errors.Join(err, d.Sync(), d.Close()) }()
 	enc, err := w.Start(ctx)
@@ -231,6 +246,8 @@ func (s *session) work(ctx context.Context) error {
 		g.Go(func() error { return s.fill(ctx) })
 		g.Go(func() error { return s.market(ctx) })
 		g.Go(func() error { return s.compact(ctx) })
+		g.Go(func() error { return s.scrub(ctx) })
+		g.Go(func() error { return s.audit(ctx) })
 		g.Go(func() error { return s.keepJoined(ctx) })
 		return nil
 	})
@@ -249,6 +266,10 @@ type terms struct {
 	slot       int64 // blocks
 	maxAge     int64 // blocks that a report may lie behind
 	accept     int64 // blocks that an accepted replica may stay unproven
+	mend       int64 // blocks after a warning in which unproven heights cost no more than their pay
+	repair     int64 // blocks in which a lost replica may be proven again
+	warn       int64 // blocks without an accepted report after which a node is warned
+	silent     int64 // and loses its replicas
 	trust      int64 // blocks that a registration's trust root may be old
 	capLow     uint64
 	capHigh    uint64
@@ -276,6 +297,7 @@ func (w *Worker) readTerms(ctx context.Context) (terms, error) {
 		return terms{}, err
 	}
 	t := terms{sectorSize: wp.Params.SectorSize, slot: wp.Params.SlotBlocks, maxAge: wp.Params.MaxAgeBlocks, accept: mp.Params.AcceptBlocks,
+		mend: mp.Params.MendBlocks, repair: mp.Params.RepairBlocks, warn: mp.Params.WarnBlocks, silent: mp.Params.SilentBlocks,
 		trust: ap.Params.TrustBlocks, capLow: ap.Params.CapLow, capHigh: ap.Params.CapHigh}
 	if t.slot < 1 || t.maxAge < 1 {
 		return terms{}, fmt.Errorf("slot of %d blocks, reports of at most %d blocks age", t.slot, t.maxAge)

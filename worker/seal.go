@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 
@@ -27,7 +29,7 @@ type lane struct {
 // into lets a reply lie in the lane's memory.
 func (l *lane) into(r *wire.SealReply) wire.Into {
 	if l.buf == nil {
-		l.buf = make([]byte, wire.IntoSize)
+		l.buf = disk.Buffer(wire.IntoSize)
 	}
 	return wire.Into{Message: r, Buf: l.buf}
 }
@@ -115,6 +117,11 @@ func (s *session) withLane(ctx context.Context, store func(*lane) (wire.SealRepl
 	}
 	defer func() { s.lanes.put(l) }()
 	for {
+		if l.open && s.space.isDoomed(l.sector) { // what is sealed there would only have to move
+			if err := s.closeLane(l); err != nil {
+				s.Log.Warn("doomed sector not closed", "sector", l.sector, "err", err)
+			}
+		}
 		if !l.open {
 			if err := s.openSector(ctx, l); err != nil {
 				return 0, err
@@ -172,21 +179,42 @@ func (s *session) openSector(ctx context.Context, l *lane) error {
 	return nil
 }
 
-// reserve takes a sector, waiting while the quota is used up.
+// reserve takes a sector, waiting while the quota is used up or the file system full. Nothing else waits with it: draws are answered and
+// reports go out.
 func (s *session) reserve(ctx context.Context) (uint32, error) {
-	for {
+	for said := false; ; {
 		changed := s.changed.next()
 		id, err := s.disk.Reserve()
 		var quota *disk.QuotaError
-		if !errors.As(err, &quota) {
+		var full *disk.SpaceError
+		switch {
+		case errors.As(err, &full):
+			s.complain(&said, slog.LevelWarn, err)
+		case errors.As(err, &quota): // free sectors are given up for it, mostly
+			s.complain(&said, slog.LevelInfo, err)
+		default:
 			return id, err
 		}
+		s.waits.Add(1)
+		again := time.NewTimer(fullPause)
 		select {
 		case <-changed:
+		case <-again.C: // who frees bytes of the file system does not tell us
 		case <-ctx.Done():
-			return 0, errors.Join(err, ctx.Err())
+			err = errors.Join(err, ctx.Err())
+		}
+		again.Stop()
+		if ctx.Err() != nil {
+			return 0, err
 		}
 	}
+}
+
+func (s *session) complain(said *bool, level slog.Level, err error) {
+	if !*said {
+		s.Log.Log(context.Background(), level, "sealing pauses until there is room", "err", err)
+	}
+	*said = true
 }
 
 func (s *session) closeLane(l *lane) error {

@@ -65,6 +65,17 @@ func (p *space) doom(id uint32) {
 	p.doomed[id] = true
 }
 
+// condemn dooms a sector that is in use; false if it is not, or doomed or on its way out already.
+func (p *space) condemn(id uint32) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, used := p.kinds[id]; !used || p.doomed[id] || p.released[id] {
+		return false
+	}
+	p.doomed[id] = true
+	return true
+}
+
 func (p *space) setOpen(id uint32, open bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,13 +107,23 @@ func (p *space) spares() uint32 {
 	return min(3, max(1, p.limit/4))
 }
 
+// growth is how many further sectors may be made, by the limit and by what the file system has room for.
+func (p *space) growth() int64 {
+	used, _ := p.disk.Usage()
+	more := int64(p.limit) - int64(used)
+	if fits, err := p.disk.Fits(); err == nil {
+		more = min(more, int64(fits))
+	}
+	return more
+}
+
 // plan says what to do about free space: sectors to release for accepted orders, or whether one is to be filled.
 func (p *space) plan() (release []uint32, fill bool) {
-	used, _ := p.disk.Usage()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	want := int64(p.spares()) + int64((p.promised+p.sectorBytes()-1)/p.sectorBytes())
-	have := int64(p.limit) - int64(used) + int64(len(p.released))
+	growth := p.growth()
+	have := growth + int64(len(p.released))
 	if have < want {
 		for _, id := range slices.Sorted(maps.Keys(p.kinds)) {
 			if p.kinds[id] == storageproof.KindFree && !p.released[id] && int64(len(release)) < want-have {
@@ -111,7 +132,7 @@ func (p *space) plan() (release []uint32, fill bool) {
 		}
 		return release, false
 	}
-	return nil, have > want && used < p.limit
+	return nil, have > want && growth > 0
 }
 
 // room is how many bytes of cells further orders may promise: all that isn't a data sector could become one, less one for
@@ -119,16 +140,18 @@ func (p *space) plan() (release []uint32, fill bool) {
 func (p *space) room() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	data := uint64(1)
+	data, used := int64(1), int64(0)
 	for _, k := range p.kinds {
+		used++
 		if k == storageproof.KindData {
 			data++
 		}
 	}
-	if data >= uint64(p.limit) {
+	could := min(int64(p.limit), used+max(0, p.growth())) - data
+	if could <= 0 {
 		return 0
 	}
-	all := (uint64(p.limit) - data) * p.sectorBytes()
+	all := uint64(could) * p.sectorBytes()
 	return all - min(all, p.promised)
 }
 
@@ -154,6 +177,13 @@ func (o *promise) spend(n uint64) uint64 {
 	kept := min(n, o.left)
 	o.left -= kept
 	o.space.promised -= kept
+	return o.spent
+}
+
+// written is how many bytes were.
+func (o *promise) written() uint64 {
+	o.space.mu.Lock()
+	defer o.space.mu.Unlock()
 	return o.spent
 }
 

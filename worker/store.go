@@ -49,18 +49,23 @@ func (t *Store) current() *session {
 	return t.session
 }
 
+// find looks for the block itself, and for the same bytes under another codec: the inner blocks of a coded file and its manifest are
+// stored as raw blocks, and whoever walks the file asks for them by their own CIDs.
 func (t *Store) find(c cid.Cid) (*session, storageproof.BlockKey, disk.Location, error) {
 	s := t.current()
-	k, err := storageproof.ParseBlockKey(c.Bytes())
-	if s == nil || err != nil {
-		return nil, k, disk.Location{}, ipld.ErrNotFound{Cid: c}
+	for _, name := range []cid.Cid{c, asRaw(c)} {
+		k, err := storageproof.ParseBlockKey(name.Bytes())
+		if s == nil || err != nil {
+			continue
+		}
+		if at, ok := s.disk.Find(k); ok {
+			return s, k, at, nil
+		}
 	}
-	at, ok := s.disk.Find(k)
-	if !ok {
-		return nil, k, at, ipld.ErrNotFound{Cid: c}
-	}
-	return s, k, at, nil
+	return nil, storageproof.BlockKey{}, disk.Location{}, ipld.ErrNotFound{Cid: c}
 }
+
+func asRaw(c cid.Cid) cid.Cid { return cid.NewCidV1(cid.Raw, c.Hash()) }
 
 // Get opens a sealed block.
 func (t *Store) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {

@@ -13,6 +13,8 @@ import (
 // would cost a copy, fresh memory and what others have there. Short writes gather in the cache until Sync.
 const directFrom = 256 << 10
 
+const hugePage = 2 << 20
+
 // write puts parts, whole pages each, one after the other into the sector's file.
 func (s *sector) write(at int64, parts ...[]byte) error {
 	var size int
@@ -76,6 +78,17 @@ func pages(n int) []byte {
 	p := make([]byte, n+cell)
 	skip := -int(uintptr(unsafe.Pointer(&p[0]))) & (cell - 1)
 	return p[skip : skip+n : skip+n]
+}
+
+// Buffer is memory for n bytes of what Append and Fill will write. Where it can be it lies in huge pages: past the page cache the kernel
+// then writes a few pieces instead of hundreds.
+func Buffer(n int) []byte {
+	size := (n + hugePage - 1) &^ (hugePage - 1)
+	p := make([]byte, size+hugePage)
+	skip := -int(uintptr(unsafe.Pointer(&p[0]))) & (hugePage - 1)
+	p = p[skip : skip+size]
+	_ = unix.Madvise(p, unix.MADV_HUGEPAGE) // small pages do as well
+	return p[:n:n]
 }
 
 func onPage(p []byte) bool {

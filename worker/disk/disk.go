@@ -50,6 +50,7 @@ type Disk struct {
 	geo   storageproof.Geometry
 	lock  *os.File
 	pages *lru.Cache[uint32, [][32]byte] // hashes of free sectors' digest pages, for the paths of draws
+	free  func() (uint64, error)         // bytes left on the file system
 
 	mu      sync.RWMutex
 	sectors map[uint32]*sector
@@ -79,6 +80,8 @@ type sector struct {
 	next   uint32   // cell at which the next write begins
 	page   []byte   // data: the page of tags of the unit in which next lies
 	dirty  bool
+	listed int64                   // data: bytes of its directory
+	held   bool                    // its id is kept for the sake of an accepted table; the files may be gone
 	err    error                   // a failed write: the file's tail can't be trusted
 	keys   []storageproof.BlockKey // of the blocks written here, under Disk.mu
 }
@@ -93,11 +96,30 @@ func Open(dir string, quota uint32, sectorSize uint64) (*Disk, error) {
 	if quota == 0 || quota > 999_999 {
 		return nil, fmt.Errorf("disk.sectors is %d: want 1 to 999999", quota)
 	}
-	for _, d := range []string{"sectors", "index"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
-			return nil, err
-		}
+	if err := makeFolders(dir); err != nil {
+		return nil, err
 	}
+	lock, err := takeLock(dir)
+	if err != nil {
+		return nil, err
+	}
+	pages, _ := lru.New[uint32, [][32]byte](1024) // fails for sizes below one only
+	d := &Disk{dir: dir, quota: quota, geo: geo, lock: lock, pages: pages, sectors: map[uint32]*sector{},
+		index: map[storageproof.BlockKey]Location{}, links: map[storageproof.BlockKey][]storageproof.BlockKey{}}
+	d.free = d.available
+	if err := d.scan(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Measure replaces the question to the file system how many bytes are left, where its own answer is not the true one. Call it
+// before anything is written.
+func (d *Disk) Measure(free func() (uint64, error)) { d.free = free }
+
+// takeLock takes the folder for this process, until the file is closed.
+func takeLock(dir string) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -109,14 +131,11 @@ func Open(dir string, quota uint32, sectorSize uint64) (*Disk, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	pages, _ := lru.New[uint32, [][32]byte](1024) // fails for sizes below one only
-	d := &Disk{dir: dir, quota: quota, geo: geo, lock: lock, pages: pages, sectors: map[uint32]*sector{},
-		index: map[storageproof.BlockKey]Location{}, links: map[storageproof.BlockKey][]storageproof.BlockKey{}}
-	if err := d.scan(); err != nil {
-		lock.Close()
-		return nil, err
-	}
-	return d, nil
+	return lock, nil
+}
+
+func makeFolders(dir string) error {
+	return errors.Join(os.MkdirAll(filepath.Join(dir, "sectors"), 0o700), os.MkdirAll(filepath.Join(dir, "index"), 0o700))
 }
 
 // scan notes every sector file as an orphan and clears what a crash left half made.
@@ -182,6 +201,9 @@ func (d *Disk) Reserve() (uint32, error) {
 }
 
 func (d *Disk) allocate(s *sector) error {
+	if err := d.remake(); err != nil {
+		return err
+	}
 	if err := d.room(d.geo.SectorSize + spare); err != nil {
 		return err
 	}
@@ -212,20 +234,37 @@ func (d *Disk) Hold(id uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == orphan {
-		s.state = resting
+		s.state, s.held = resting, true
 	}
+}
+
+// Fits is how many further sectors the file system has room for, whatever the quota.
+func (d *Disk) Fits() (uint32, error) {
+	free, err := d.free()
+	if err != nil || free < spare {
+		return 0, err
+	}
+	return uint32(min((free-spare)/d.geo.SectorSize, 999_999)), nil
 }
 
 // room checks that the file system has at least need bytes left.
 func (d *Disk) room(need uint64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.dir, &st); err != nil {
+	free, err := d.free()
+	if err != nil {
 		return fmt.Errorf("free space of %s: %w", d.dir, err)
 	}
-	if free := st.Bavail * uint64(st.Bsize); free < need {
+	if free < need {
 		return &SpaceError{Path: d.dir, Need: need, Free: free}
 	}
 	return nil
+}
+
+func (d *Disk) available() (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.dir, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
 }
 
 // full turns an out-of-space error into a SpaceError and leaves others alone.
@@ -233,9 +272,8 @@ func (d *Disk) full(err error, need uint64) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	var st unix.Statfs_t
-	_ = unix.Statfs(d.dir, &st) // the figure is for the message alone
-	return &SpaceError{Path: d.dir, Need: need, Free: st.Bavail * uint64(st.Bsize)}
+	free, _ := d.free() // the figure is for the message alone
+	return &SpaceError{Path: d.dir, Need: need, Free: free}
 }
 
 // Delete removes a sector's files at once; the id can be reserved again. Deleting what is not there is no error.
@@ -260,7 +298,7 @@ func (d *Disk) Delete(id uint32) error {
 	return nil
 }
 
-// Prune deletes every sector file that was neither adopted nor created since Open, and tells how many. Call it once no
+// Prune deletes every sector file that was neither adopted nor created since Open, with directories without one, and tells how many. Call it once no
 // report of an earlier session can be accepted any more.
 func (d *Disk) Prune() (int, error) {
 	n := 0
@@ -276,7 +314,7 @@ func (d *Disk) Prune() (int, error) {
 		}
 		n++
 	}
-	return n, nil
+	return n, d.clearDirectories()
 }
 
 // Sync makes all that was written so far durable.
@@ -290,6 +328,9 @@ func (d *Disk) Sync() error {
 	}
 	if !renamed {
 		return nil
+	}
+	if err := d.remake(); err != nil {
+		return err
 	}
 	for _, name := range []string{"sectors", "index"} {
 		if err := syncDir(filepath.Join(d.dir, name)); err != nil {

@@ -44,11 +44,11 @@ func (d *Disk) Save(g Generation) error {
 		return err
 	}
 	data := g.marshal()
-	if err := d.room(uint64(len(data)) + spare/4); err != nil {
-		return err
-	}
 	path := d.tablePath(r.Counter, sha256.Sum256(g.Report))
 	tmp := path + ".tmp"
+	if err := d.remake(); err != nil {
+		return err
+	}
 	if err := writeSynced(tmp, data); err != nil {
 		os.Remove(tmp)
 		return d.full(err, uint64(len(data)))
@@ -116,16 +116,29 @@ func (d *Disk) tables() ([]string, error) {
 	return names, nil
 }
 
-// clearTemporaries removes tables that were never finished and directories whose sector is gone.
+// clearTemporaries removes tables that were never finished.
 func (d *Disk) clearTemporaries() error {
+	return d.clear(func(name string) bool { return strings.HasSuffix(name, ".tmp") })
+}
+
+// clearDirectories removes directories whose sector is gone. Not before the standing is confirmed: sectors/ may be a file system of its
+// own that comes back.
+func (d *Disk) clearDirectories() error {
+	return d.clear(func(name string) bool {
+		id, isDir := strings.CutSuffix(name, ".dir")
+		_, err := os.Stat(filepath.Join(d.dir, "sectors", id))
+		return isDir && errors.Is(err, os.ErrNotExist)
+	})
+}
+
+// clear removes the files of index/ that are litter.
+func (d *Disk) clear(litter func(name string) bool) error {
 	files, err := os.ReadDir(filepath.Join(d.dir, "index"))
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		name, isDir := strings.CutSuffix(f.Name(), ".dir")
-		_, err := os.Stat(filepath.Join(d.dir, "sectors", name))
-		if strings.HasSuffix(f.Name(), ".tmp") || isDir && errors.Is(err, os.ErrNotExist) {
+		if litter(f.Name()) {
 			if err := os.Remove(filepath.Join(d.dir, "index", f.Name())); err != nil {
 				return err
 			}

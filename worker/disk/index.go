@@ -80,20 +80,22 @@ func (d *Disk) Directory(e storageproof.Entry) (header, records []byte, err erro
 
 // Adopt takes a sector of an earlier session into use, as a row of an accepted table names it: its blocks can be found and
 // its cells drawn. It is never written again. A block that lies in two sectors is found in the one adopted first, as the vault does.
+// A data sector that was cut short is taken too: Damaged names it, and what can still be read is sealed again elsewhere.
 func (d *Disk) Adopt(e storageproof.Entry) error {
 	s, err := d.get(e.ID)
 	if err != nil {
 		return err
 	}
 	var recs []storageproof.Record
+	var log []byte
 	if e.Kind == storageproof.KindData {
-		if recs, _, err = d.records(e); err != nil {
+		if recs, log, err = d.records(e); err != nil {
 			return err
 		}
 	}
 	if info, err := os.Stat(d.sectorPath(e.ID)); err != nil {
 		return err
-	} else if uint64(info.Size()) != d.geo.SectorSize {
+	} else if e.Kind == storageproof.KindFree && uint64(info.Size()) != d.geo.SectorSize {
 		return fmt.Errorf("sector %06d has %d bytes, want %d: %w", e.ID, info.Size(), d.geo.SectorSize, ErrMissing)
 	}
 	s.mu.Lock()
@@ -101,7 +103,7 @@ func (d *Disk) Adopt(e storageproof.Entry) error {
 		s.mu.Unlock()
 		return fmt.Errorf("sector %06d is in use", e.ID)
 	}
-	s.kind, s.state, s.next = e.Kind, resting, e.Cells
+	s.kind, s.state, s.next, s.listed = e.Kind, resting, e.Cells, int64(len(log))
 	s.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -231,8 +231,14 @@ func TestHalfMadeTablesAreCleared(t *testing.T) {
 	}
 	d = open(t, dir, 1)
 	left, _ := os.ReadDir(filepath.Join(dir, "index"))
-	if len(left) != 1 || left[0].Name() != names[0] {
-		t.Errorf("index holds %v, want the whole table alone", left)
+	if len(left) != 2 || left[0].Name() != "000007.dir" || left[1].Name() != names[0] {
+		t.Errorf("index holds %v, want the whole table, and the directory whose sector may still be mounted", left)
+	}
+	if _, err := d.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ = os.ReadDir(filepath.Join(dir, "index")); len(left) != 1 || left[0].Name() != names[0] {
+		t.Errorf("index holds %v after all, want the whole table alone", left)
 	}
 	for cut := range len(whole) {
 		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
@@ -340,5 +346,29 @@ func crashChild(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		fmt.Printf("saved %d\n", counter)
+	}
+}
+
+// TestAdoptTakesWhatWasCutShort holds that a node starts with a data sector that was cut short while it was down: what is left of it is
+// there, and Damaged names it.
+func TestAdoptTakesWhatWasCutShort(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, 4)
+	id := d.dataSector(t)
+	b := block(1, 9000)
+	n := d.put(t, id, 0, b)
+	d.Close()
+	if err := os.Truncate(filepath.Join(dir, "sectors", "000000"), sectorSize/2); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, dir, 4)
+	if err := d.Adopt(storageproof.Entry{ID: id, Kind: storageproof.KindData, Cells: n}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.Read(b.key); err != nil {
+		t.Error(err)
+	}
+	if bad, err := d.Damaged(); err != nil || len(bad) != 1 || bad[0] != id {
+		t.Errorf("%v (%v), want the sector", bad, err)
 	}
 }

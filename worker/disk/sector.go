@@ -124,6 +124,7 @@ func (d *Disk) Append(id, first uint32, cells, tags, record []byte) error {
 	if _, err := s.dir.Write(record); err != nil {
 		return s.fail(d.full(err, uint64(len(record))))
 	}
+	s.listed += int64(len(record))
 	d.mu.Lock()
 	d.note(s, rec)
 	d.mu.Unlock()

@@ -22,8 +22,9 @@ type Options struct {
 	Log  func(line string) // gets each line that the enclave writes to stderr; nil drops them
 }
 
-// socketBuffer is asked for on both ends, so that a run of cells crosses with few wake-ups; the kernel may give less.
-const socketBuffer = 2 << 20
+// socketBuffer is asked for on both ends; the kernel takes twice as much, or less. A run of cells then crosses with few wake-ups, and what
+// waits in between still lies in a core's cache when the other side copies it.
+const socketBuffer = 512 << 10
 
 // timerSlack is how many nanoseconds late the child's timers may be. The Go runtime looks after its threads each 20 µs while it works,
 // and in bursts of sealing that costs more than the stream does; on the child's answers nothing waits for a timer.

@@ -94,7 +94,7 @@ func (s *storage) report() storageproof.Report {
 	s.c.t.Helper()
 	var r wire.ReportReply
 	s.must(&wire.Report{}, &r)
-	rules := storageproof.Rules{ChainID: chainID, Account: s.account, SignKey: s.self.SignKey, SlotBlocks: 5, Now: s.c.height() + 1, MaxAge: 50, Cap: 1 << 40,
+	rules := storageproof.Rules{ChainID: chainID, Account: s.account, SignKey: s.self.SignKey, SlotBlocks: 5, Now: s.c.height() + 1, MaxAge: 50, LateBlocks: 50, Cap: 1 << 40,
 		BlockHash: func(h int64) ([32]byte, bool) { return s.c.hash(h), h <= s.c.height() }}
 	report, next, err := storageproof.Accept(rules, s.standing, r.Report, r.Sig[:])
 	if err != nil {
