@@ -26,11 +26,26 @@ type Entry struct {
 	// Acknowledged is the height at which all replicas were found to be proven; 0 until then.
 	Acknowledged int64 `json:"acknowledged"`
 
+	// Code is such as 4+2 for a file that lies in shards instead of replicas; then Order is that of the first shard. Manifest is the
+	// dag-cbor CID of what says which blocks belong together.
+	Code     string       `json:"code,omitempty"`
+	Manifest string       `json:"manifest,omitempty"`
+	Shards   []ShardEntry `json:"shards,omitempty"`
+
 	// Until is the last height at which an order that was sent but not seen yet can appear.
 	Until int64 `json:"until,omitempty"`
 	// Source and Digest tell an encrypted put that is run again from a new one: the path, and the SHA-256 of what was encrypted.
 	Source string `json:"source,omitempty"`
 	Digest string `json:"digest,omitempty"`
+	// Recipients are those, beside oneself, for whom an encrypted put was encrypted: age1..., sorted. With others it is another file.
+	Recipients []string `json:"recipients,omitempty"`
+}
+
+// ShardEntry is a shard of a coded file.
+type ShardEntry struct {
+	Root  string `json:"root"`  // CID
+	Size  uint64 `json:"size"`  // bytes of the distinct blocks under Root
+	Order uint64 `json:"order"` // 0 until it is on the chain
 }
 
 // catalogue is the file that remembers what was put. Every change reads, changes and replaces it under a lock, so any number of

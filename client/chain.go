@@ -17,7 +17,9 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 
 	"github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/api/audit"
 	"github.com/cella-network/cella/api/market"
+	"github.com/cella-network/cella/api/moderation"
 	"github.com/cella-network/cella/api/work"
 )
 
@@ -41,11 +43,13 @@ type RPC interface {
 type Chain struct {
 	ID string // chain id
 
-	Attest attest.QueryClient
-	Work   work.QueryClient
-	Market market.QueryClient
-	Auth   authtypes.QueryClient
-	Bank   banktypes.QueryClient
+	Attest     attest.QueryClient
+	Work       work.QueryClient
+	Market     market.QueryClient
+	Moderation moderation.QueryClient
+	Audit      audit.QueryClient
+	Auth       authtypes.QueryClient
+	Bank       banktypes.QueryClient
 
 	rpc  RPC
 	tx   txtypes.ServiceClient
@@ -76,17 +80,22 @@ func NewChain(ctx context.Context, rpc RPC) (*Chain, error) {
 	}
 	q := queryConn{rpc}
 	return &Chain{
-		ID:     st.NodeInfo.Network,
-		Attest: attest.NewQueryClient(q),
-		Work:   work.NewQueryClient(q),
-		Market: market.NewQueryClient(q),
-		Auth:   authtypes.NewQueryClient(q),
-		Bank:   banktypes.NewQueryClient(q),
-		rpc:    rpc,
-		tx:     txtypes.NewServiceClient(q),
-		node:   nodetypes.NewServiceClient(q),
+		ID:         st.NodeInfo.Network,
+		Attest:     attest.NewQueryClient(q),
+		Work:       work.NewQueryClient(q),
+		Market:     market.NewQueryClient(q),
+		Moderation: moderation.NewQueryClient(q),
+		Audit:      audit.NewQueryClient(q),
+		Auth:       authtypes.NewQueryClient(q),
+		Bank:       banktypes.NewQueryClient(q),
+		rpc:        rpc,
+		tx:         txtypes.NewServiceClient(q),
+		node:       nodetypes.NewServiceClient(q),
 	}, nil
 }
+
+// RPC is what the Chain reads through.
+func (c *Chain) RPC() RPC { return c.rpc }
 
 // Latest is the height of the last block that the application committed: its state can be queried.
 func (c *Chain) Latest(ctx context.Context) (int64, error) {

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/query"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -36,6 +38,7 @@ type Stage string
 
 const (
 	StageRead  Stage = "read"  // the file, to cut it into blocks
+	StageCode  Stage = "code"  // the blocks, to make parity of them
 	StageOffer Stage = "offer" // waiting for operators that have room
 	StageOrder Stage = "order" // waiting for the chain to take the order
 	StageSend  Stage = "send"  // blocks go to the holders, who prove them
@@ -57,6 +60,7 @@ type Client struct {
 	opts      Options
 	chain     *Chain
 	catalogue catalogue
+	patience  time.Duration // of a coding.Restorer; 0: its own
 }
 
 // New makes a Client. It does nothing until it is asked.
@@ -102,7 +106,7 @@ func (c *Client) Remove(ctx context.Context, ref string) (Removal, error) {
 		return out, err
 	}
 	defer unlock()
-	if e.Until > 0 && e.Order == 0 { // an order may still be under way
+	if e.Until > 0 { // an order may still be under way
 		if err := c.chain.Wait(ctx, e.Until+1); err != nil {
 			return out, err
 		}
@@ -111,20 +115,19 @@ func (c *Client) Remove(ctx context.Context, ref string) (Removal, error) {
 	if err != nil {
 		return out, err
 	}
+	var open []uint64
 	for _, o := range orders {
-		if o.Closed {
-			continue
+		if !o.Closed {
+			open = append(open, o.Id)
 		}
-		res, err := c.opts.Account.Post(ctx, &marketapi.MsgEnd{Owner: c.opts.Account.Address, Order: o.Id})
+	}
+	for some := range slices.Chunk(open, batch) {
+		refund, err := c.end(ctx, some)
 		if err != nil {
-			return out, wrap(KindRefused, fmt.Sprintf("ending order %d", o.Id), err)
-		}
-		var end marketapi.MsgEndResponse
-		if err := res.Response(0, &end); err != nil {
 			return out, err
 		}
-		out.Ended = append(out.Ended, o.Id)
-		out.Refund += end.Refund
+		out.Ended = append(out.Ended, some...)
+		out.Refund += refund
 	}
 	if len(orders) == 0 && e.Root == "" {
 		return out, &Error{Kind: KindNotFound, What: fmt.Sprintf("%s has no order for %s", c.opts.Account.Address, ref), Hint: "cella ls shows what was put"}
@@ -135,6 +138,27 @@ func (c *Client) Remove(ctx context.Context, ref string) (Removal, error) {
 		}
 	}
 	return out, c.catalogue.remove(c.chain.ID, root.String())
+}
+
+// end closes orders in one transaction and returns what came back.
+func (c *Client) end(ctx context.Context, orders []uint64) (uint64, error) {
+	var msgs []sdk.Msg
+	for _, id := range orders {
+		msgs = append(msgs, &marketapi.MsgEnd{Owner: c.opts.Account.Address, Order: id})
+	}
+	res, err := c.opts.Account.Post(ctx, msgs...)
+	if err != nil {
+		return 0, wrap(KindRefused, fmt.Sprintf("ending orders %v", orders), err)
+	}
+	var refund uint64
+	for i := range orders {
+		var end marketapi.MsgEndResponse
+		if err := res.Response(i, &end); err != nil {
+			return 0, err
+		}
+		refund += end.Refund
+	}
+	return refund, nil
 }
 
 // resolve finds the root that a catalogue name or a CID means. The entry is empty for a CID that the catalogue doesn't know.
@@ -154,7 +178,7 @@ func (c *Client) resolve(ref string) (Entry, cid.Cid, error) {
 	return Entry{}, root, nil
 }
 
-// orders lists the orders for a root, of one owner or, with an empty owner, of all, the newest first.
+// orders lists the orders for a root and for parts of it, of one owner or, with an empty owner, of all, the newest first.
 func (c *Chain) orders(ctx context.Context, owner string, root cid.Cid) ([]marketapi.Order, error) {
 	var all []marketapi.Order
 	err := pages(func(page *query.PageRequest) (*query.PageResponse, error) {

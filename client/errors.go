@@ -88,6 +88,7 @@ const (
 	codeSequence       = 32
 	codeSequenceOld    = 3
 	codeFunds          = 5
+	codeUnknownRequest = 6
 	codeUnknownAddress = 9
 	codeOutOfGas       = 11
 	codeFee            = 13
@@ -138,7 +139,9 @@ func isCode(err error, codes ...uint32) bool {
 }
 
 // absent tells that a query for one item found none. Modules answer with a refusal of the request there.
-func absent(err error) bool { return IsKind(err, KindNotFound) || isCode(err, codeInvalid) }
+func absent(err error) bool {
+	return IsKind(err, KindNotFound) || isCode(err, codeInvalid, codeUnknownRequest)
+}
 
 // firstLine drops what applications append after the message: stack traces and the list of wrapped errors.
 func firstLine(s string) string {

@@ -15,16 +15,21 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	marketapi "github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/content"
 )
 
-// host serves the blocks. A put that is resumed listens where its order says, if it can.
-func (p *put) host(ctx context.Context, order marketapi.Order) error {
-	dir := p.dir(putsDir, p.entry.Root)
-	if _, err := os.Stat(filepath.Join(dir, "blocks")); errors.Is(err, fs.ErrNotExist) && p.entry.Acknowledged > 0 {
-		return nil // others have it, nothing is left to serve
+// hosts tells whether the blocks are to be served from here: not when others have them and nothing is left.
+func (p *put) hosts() bool {
+	_, err := os.Stat(filepath.Join(p.dir(putsDir, p.entry.Root), "blocks"))
+	return !errors.Is(err, fs.ErrNotExist) || p.entry.Acknowledged == 0
+}
+
+// host serves the blocks. A put that is resumed listens where its orders say, if it can.
+func (p *put) host(ctx context.Context) error {
+	if !p.hosts() {
+		return nil
 	}
+	dir := p.dir(putsDir, p.entry.Root)
 	key, err := content.LoadIdentity(filepath.Join(dir, "identity"))
 	if err != nil {
 		return wrap(KindLocal, "content node", err)
@@ -33,9 +38,15 @@ func (p *put) host(ctx context.Context, order marketapi.Order) error {
 	if err != nil {
 		return wrap(KindLocal, "block store", err)
 	}
-	p.store = &served{Store: plain}
+	p.store = &served{Store: plain, unchecked: true}
 	listen := p.opts.Listen
-	if before := listenAgain(order.Addrs, p.opts.Loopback); len(before) > 0 {
+	var told []string
+	for _, a := range p.parts {
+		if told = a.order.Addrs; len(told) > 0 {
+			break
+		}
+	}
+	if before := listenAgain(told, p.opts.Loopback); len(before) > 0 {
 		if p.node, err = p.open(ctx, p.store, key, before); err != nil {
 			p.node = nil // another program has the port: the holders find the blocks over the DHT or the connection that we open
 		}
@@ -86,11 +97,16 @@ func (p *put) workspace() (dir string, done func(), err error) {
 // served counts the bytes that peers read from a store.
 type served struct {
 	*content.Store
-	sent atomic.Uint64
+	unchecked bool // peers hash what they are sent, and nobody else reads here
+	sent      atomic.Uint64
 }
 
 func (s *served) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	b, err := s.Store.Get(ctx, c)
+	get := s.Store.Get
+	if s.unchecked {
+		get = s.Store.Unchecked
+	}
+	b, err := get(ctx, c)
 	if err == nil {
 		s.sent.Add(uint64(len(b.RawData())))
 	}

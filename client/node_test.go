@@ -51,6 +51,7 @@ type fakeNode struct {
 	admit   func(attempt int) (*ctypes.ResultBroadcastTx, error) // nil, nil: go on
 	include func(attempt int) bool                               // false: the block passes the transaction over
 	execute func(attempt int, gas uint64) (uint32, string)       // code and codespace
+	respond func(body txtypes.TxBody) []byte                     // data of a transaction's result
 	runs    int
 	query   map[string]func(req []byte) (proto.Message, error)
 }
@@ -87,6 +88,9 @@ func (n *fakeNode) ABCIInfo(context.Context) (*ctypes.ResultABCIInfo, error) {
 			n.sequence++
 			if n.execute != nil {
 				res.Code, res.Codespace = n.execute(n.runs, auth.Fee.GasLimit)
+			}
+			if res.Code == 0 && n.respond != nil {
+				res.Data = n.respond(body)
 			}
 			if res.Code == 0 {
 				n.executed = append(n.executed, raw)

@@ -27,9 +27,28 @@ func (c *Chain) terms(ctx context.Context) (market.Terms, error) {
 // price is what to offer so that n operators would take an order of this size today: the n-th cheapest ask of those whose
 // last report shows room for it.
 func (c *Chain) price(ctx context.Context, size uint64, n uint32) (uint64, error) {
-	free, err := c.free(ctx)
+	prices, err := c.offers(ctx, size)
 	if err != nil {
 		return 0, err
+	}
+	if uint32(len(prices)) < n {
+		e := &Error{Kind: KindBusy, What: fmt.Sprintf("%d operators offer room for %d bytes now, %d replicas are asked for", len(prices), size, n)}
+		if len(prices) > 0 {
+			e.Hint = fmt.Sprintf("ask for --replicas %d, or name a --price and wait for more operators", len(prices))
+		} else {
+			e.Hint = "name a --price and wait for operators, or try again later"
+		}
+		return 0, e
+	}
+	return prices[n-1], nil
+}
+
+// offers are the prices of the asks that take an order of this size and whose operator's last report shows room for it, the
+// cheapest first.
+func (c *Chain) offers(ctx context.Context, size uint64) ([]uint64, error) {
+	free, err := c.free(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var prices []uint64
 	err = pages(func(page *query.PageRequest) (*query.PageResponse, error) {
@@ -44,20 +63,8 @@ func (c *Chain) price(ctx context.Context, size uint64, n uint32) (uint64, error
 		}
 		return r.Pagination, nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	if uint32(len(prices)) < n {
-		e := &Error{Kind: KindBusy, What: fmt.Sprintf("%d operators offer room for %d bytes now, %d replicas are asked for", len(prices), size, n)}
-		if len(prices) > 0 {
-			e.Hint = fmt.Sprintf("ask for --replicas %d, or name a --price and wait for more operators", len(prices))
-		} else {
-			e.Hint = "name a --price and wait for operators, or try again later"
-		}
-		return 0, e
-	}
 	slices.Sort(prices)
-	return prices[n-1], nil
+	return prices, err
 }
 
 // free is each operator's empty room in bytes, by its last report.

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
+	"filippo.io/age"
 	"github.com/ipfs/go-cid"
 
 	marketapi "github.com/cella-network/cella/api/market"
@@ -23,14 +26,17 @@ type PutRequest struct {
 	Name     string // in the catalogue; empty: the path's last part
 	Replicas uint32
 	Days     uint32
-	Price    uint64 // most to pay, in ucella per GiB-day and replica; 0: what enough operators ask now
-	Encrypt  bool   // for the key in config/age.key alone
+	Price    uint64   // most to pay, in ucella per GiB-day and replica; 0: what enough operators ask now
+	Encrypt  bool     // for the key in config/age.key
+	To       []string // and for these recipients, age1..., or files of them; needs Encrypt
+	CAR      bool     // Path is a CAR: the DAG under its root is stored as it is
+	Code     string   // CodeAuto (also when empty), CodeNone, or a code such as 4+2: then there are no replicas
 }
 
 // PutResult is an acknowledged file.
 type PutResult struct {
 	Entry
-	Escrow  uint64 // ucella that the order still holds
+	Escrow  uint64 // ucella that the orders still hold
 	Resumed bool   // an earlier put's order was taken up: nothing was paid now
 }
 
@@ -43,10 +49,23 @@ func (c *Client) Put(ctx context.Context, req PutRequest) (PutResult, error) {
 	if req.Days == 0 {
 		return PutResult{}, &Error{Kind: KindUsage, What: "0 days, want at least 1"}
 	}
-	p := &put{Client: c, req: req}
+	others, to, err := recipients(req.To)
+	if err != nil {
+		return PutResult{}, err
+	}
+	if len(to) > 0 && !req.Encrypt {
+		return PutResult{}, &Error{Kind: KindUsage, What: "recipients of a file that is not encrypted", Hint: "add --encrypt"}
+	}
+	if _, err := parseCode(req.Code); err != nil {
+		return PutResult{}, err
+	}
+	if req.CAR && req.Encrypt {
+		return PutResult{}, &Error{Kind: KindUsage, What: "a CAR can't be encrypted: its blocks keep their CIDs", Hint: "leave --car or --encrypt away"}
+	}
+	p := &put{Client: c, req: req, others: others, to: to}
 	defer p.release()
 	res, err := p.run(ctx)
-	if p.entry.Order == 0 && p.entry.Until == 0 {
+	if !p.ordered() {
 		return res, stopped(ctx, err, "stopped before anything was ordered", "nothing was paid")
 	}
 	return res, stopped(ctx, err, "stopped before the order was acknowledged", "run the same command again to take it up; it costs nothing more")
@@ -60,20 +79,22 @@ func (p *put) run(ctx context.Context) (PutResult, error) {
 		return p.nothing(ctx)
 	}
 	defer p.forget()
-	order, err := p.findOrder(ctx)
-	if err != nil {
+	if err := p.spread(ctx); err != nil {
 		return PutResult{}, err
 	}
-	resumed := order.Id != 0
-	if err := p.host(ctx, order); err != nil {
+	if err := p.findOrders(ctx); err != nil {
 		return PutResult{}, err
 	}
-	if !resumed {
-		if order, err = p.place(ctx); err != nil {
+	resumed := len(p.missing()) < len(p.parts)
+	if err := p.host(ctx); err != nil {
+		return PutResult{}, err
+	}
+	if len(p.missing()) > 0 {
+		if err := p.place(ctx); err != nil {
 			return PutResult{}, err
 		}
 	}
-	if order, err = p.acknowledged(ctx, order); err != nil {
+	if err := p.acknowledged(ctx); err != nil {
 		return PutResult{}, err
 	}
 	p.close()
@@ -81,7 +102,11 @@ func (p *put) run(ctx context.Context) (PutResult, error) {
 	if err := os.RemoveAll(p.dir(putsDir, p.entry.Root)); err != nil {
 		return PutResult{}, wrap(KindLocal, "removing local blocks", err)
 	}
-	return PutResult{Entry: p.entry, Escrow: order.Escrow, Resumed: resumed}, nil
+	out := PutResult{Entry: p.entry, Resumed: resumed}
+	for _, a := range p.parts {
+		out.Escrow += a.order.Escrow
+	}
+	return out, nil
 }
 
 // put is one running Put.
@@ -90,6 +115,10 @@ type put struct {
 	req   PutRequest
 	entry Entry
 	root  cid.Cid
+	parts []*part
+
+	others []string        // recipients beside oneself, as they are written, sorted
+	to     []age.Recipient // the same
 
 	unlock func()
 	store  *served
@@ -131,7 +160,7 @@ func (p *put) nothing(ctx context.Context) (PutResult, error) {
 
 // forget leaves no trace of a put for which no order was sent.
 func (p *put) forget() {
-	if p.entry.Order == 0 && p.entry.Until == 0 {
+	if !p.ordered() {
 		p.close()
 		os.RemoveAll(p.dir(putsDir, p.entry.Root))
 		_ = p.catalogue.remove(p.chain.ID, p.entry.Root) // at worst it stays listed as unfinished
@@ -150,10 +179,12 @@ func (p *put) prepare(ctx context.Context) error {
 	}
 	p.entry = Entry{Chain: p.chain.ID, Name: p.req.Name, Replicas: p.req.Replicas, Created: time.Now().UTC().Truncate(time.Second), Encrypted: p.req.Encrypt}
 	if p.entry.Name == "" {
-		p.entry.Name = filepath.Base(abs)
+		if p.entry.Name = filepath.Base(abs); p.req.CAR {
+			p.entry.Name = strings.TrimSuffix(p.entry.Name, ".car")
+		}
 	}
 	if p.req.Encrypt {
-		p.entry.Source = abs
+		p.entry.Source, p.entry.Recipients = abs, p.others
 		if found, err := p.sealedBefore(ctx); found || err != nil {
 			return err
 		}
@@ -180,7 +211,11 @@ func (p *put) prepare(ctx context.Context) error {
 	if err != nil {
 		return wrap(KindLocal, "block store", err)
 	}
-	res, err := content.Import(ctx, source, store, progress)
+	importer := content.Import
+	if p.req.CAR {
+		importer = content.ImportCAR
+	}
+	res, err := importer(ctx, source, store, progress)
 	if e := store.Close(); err == nil {
 		err = e
 	}
@@ -213,7 +248,7 @@ func (p *put) sealedBefore(ctx context.Context) (bool, error) {
 	}
 	var sum string
 	for _, e := range all {
-		if e.Chain != p.chain.ID || !e.Encrypted || e.Source != p.entry.Source {
+		if e.Chain != p.chain.ID || !e.Encrypted || e.Source != p.entry.Source || !slices.Equal(e.Recipients, p.others) {
 			continue
 		}
 		if sum == "" {
@@ -262,7 +297,7 @@ func (p *put) adopt() error {
 
 // seal encrypts source into the file dest and returns the digest of what was encrypted.
 func (p *put) seal(ctx context.Context, source, dest string, read func(int)) (string, error) {
-	id, err := identity(filepath.Join(p.opts.Home, "config", "age.key"))
+	id, err := identity(p.keyPath())
 	if err != nil {
 		return "", err
 	}
@@ -270,44 +305,11 @@ func (p *put) seal(ctx context.Context, source, dest string, read func(int)) (st
 	if err != nil {
 		return "", err
 	}
-	sum, err := encrypt(ctx, f, source, id.Recipient(), read)
+	sum, err := encrypt(ctx, f, source, append([]age.Recipient{id.Recipient()}, p.to...), read)
 	if e := f.Close(); err == nil {
 		err = e
 	}
 	return sum, err
-}
-
-// findOrder returns the account's live order for the root, or a zero Order if there is none and none can appear any more.
-func (p *put) findOrder(ctx context.Context) (marketapi.Order, error) {
-	for {
-		orders, err := p.chain.orders(ctx, p.opts.Account.Address, p.root)
-		if err != nil {
-			return marketapi.Order{}, err
-		}
-		order, err := p.live(ctx, orders)
-		if err != nil {
-			return marketapi.Order{}, err
-		}
-		now, err := p.chain.Latest(ctx)
-		if err != nil {
-			return marketapi.Order{}, err
-		}
-		if order.Id == 0 && p.entry.Order == 0 && now <= p.entry.Until {
-			// An interrupted put sent one that a block may still take.
-			p.opts.Progress(Progress{Stage: StageOrder})
-			if err := p.chain.Wait(ctx, now+1); err != nil {
-				return marketapi.Order{}, err
-			}
-			continue
-		}
-		if order.Id != p.entry.Order {
-			p.entry.Order, p.entry.Until, p.entry.Acknowledged = order.Id, 0, 0
-			if err := p.catalogue.save(&p.entry); err != nil {
-				return marketapi.Order{}, err
-			}
-		}
-		return order, nil
-	}
 }
 
 // live is the newest order that is neither closed nor at its end.
@@ -322,131 +324,4 @@ func (p *put) live(ctx context.Context, orders []marketapi.Order) (marketapi.Ord
 		}
 	}
 	return marketapi.Order{}, nil
-}
-
-// place pays for the order.
-func (p *put) place(ctx context.Context) (marketapi.Order, error) {
-	terms, err := p.chain.terms(ctx)
-	if err != nil {
-		return marketapi.Order{}, err
-	}
-	price := p.req.Price
-	if price == 0 {
-		if price, err = p.offer(ctx); err != nil {
-			return marketapi.Order{}, err
-		}
-	}
-	span := max(int64(p.req.Days)*terms.DayBlocks, terms.MinBlocks)
-	escrow, err := terms.EscrowFor(p.entry.Size, price, span, p.req.Replicas)
-	if err != nil {
-		return marketapi.Order{}, wrap(KindUsage, "price", err)
-	}
-	has, err := p.opts.Account.Balance(ctx)
-	if err != nil {
-		return marketapi.Order{}, err
-	}
-	if has < escrow {
-		return marketapi.Order{}, &Error{Kind: KindFunds, What: fmt.Sprintf("the order needs %d ucella in escrow and %s has %d", escrow, p.opts.Account.Address, has),
-			Hint: "fewer --days or --replicas cost less"}
-	}
-	addrs := p.node.Addrs()
-	if len(addrs) > market.MaxAddrs {
-		addrs = addrs[:market.MaxAddrs]
-	}
-	p.opts.Progress(Progress{Stage: StageOrder})
-	msg := &marketapi.MsgPlaceOrder{Owner: p.opts.Account.Address, Root: p.root.Bytes(), Size_: p.entry.Size, Blocks: span,
-		Replicas: p.req.Replicas, Price: price, Addrs: addrs}
-	res, err := p.opts.Account.post(ctx, func(until int64) error {
-		p.entry.Order, p.entry.Until, p.entry.Acknowledged = 0, until, 0
-		return p.catalogue.save(&p.entry)
-	}, msg)
-	if err != nil {
-		return marketapi.Order{}, wrap(KindRefused, "placing the order", err)
-	}
-	var placed marketapi.MsgPlaceOrderResponse
-	if err := res.Response(0, &placed); err != nil {
-		return marketapi.Order{}, err
-	}
-	p.entry.Order, p.entry.Until = placed.Id, 0
-	if err := p.catalogue.save(&p.entry); err != nil {
-		return marketapi.Order{}, err
-	}
-	r, err := p.chain.Market.Order(ctx, &marketapi.QueryOrderRequest{Id: placed.Id})
-	if err != nil {
-		return marketapi.Order{}, err
-	}
-	return r.Order, nil
-}
-
-// offer finds the price. Operators that have joined but show no room yet, or a network that has only begun, are given a little time.
-func (p *put) offer(ctx context.Context) (uint64, error) {
-	const begun = 100 // blocks
-	for deadline := time.Now().Add(offerFor); ; {
-		price, err := p.chain.price(ctx, p.entry.Size, p.req.Replicas)
-		if !IsKind(err, KindBusy) || time.Now().After(deadline) {
-			return price, err
-		}
-		height, e := p.chain.Latest(ctx)
-		if e != nil {
-			return 0, e
-		}
-		nodes, e := p.chain.activeNodes(ctx)
-		if e != nil {
-			return 0, e
-		}
-		if height > begun && len(nodes) < int(p.req.Replicas) {
-			return 0, err
-		}
-		p.opts.Progress(Progress{Stage: StageOffer})
-		if e := p.chain.Wait(ctx, height+1); e != nil {
-			return 0, e
-		}
-	}
-}
-
-// acknowledged watches an order, block by block, until all its replicas are proven, and notes that in the catalogue.
-func (p *put) acknowledged(ctx context.Context, order marketapi.Order) (marketapi.Order, error) {
-	for {
-		height, err := p.chain.Latest(ctx)
-		if err != nil {
-			height = 0
-		}
-		r, err := p.chain.Market.Order(AtHeight(ctx, height), &marketapi.QueryOrderRequest{Id: order.Id})
-		switch {
-		case IsKind(err, KindNetwork) && ctx.Err() == nil: // the node may come back; Wait below bears it for a while
-		case err != nil:
-			return order, err
-		case r.Order.Closed || r.Order.End <= height:
-			return order, &Error{Kind: KindRefused, What: fmt.Sprintf("order %d ended at block %d before all its replicas were proven", order.Id, height), Hint: "put it again"}
-		default:
-			order = r.Order
-			if proven := p.report(r); proven >= order.Replicas {
-				if p.entry.Acknowledged == 0 {
-					p.entry.Acknowledged, p.entry.Replicas = height, order.Replicas
-				}
-				return order, p.catalogue.save(&p.entry)
-			}
-		}
-		if err := p.chain.Wait(ctx, height+1); err != nil {
-			return order, err
-		}
-	}
-}
-
-// report tells the progress and returns how many replicas are proven.
-func (p *put) report(r *marketapi.QueryOrderResponse) uint32 {
-	now := Progress{Stage: StageSend, Order: r.Order.Id, Replicas: r.Order.Replicas, Total: r.Order.Size_ * uint64(r.Order.Replicas)}
-	for _, rep := range r.Replicas {
-		now.Accepted++
-		if rep.Proven {
-			now.Proven++
-		}
-	}
-	if p.store != nil {
-		now.Done = min(p.store.sent.Load(), now.Total)
-	}
-	// Holders also fetch from each other, and a resumed put has sent before: what is proven has arrived.
-	now.Done = max(now.Done, uint64(now.Proven)*r.Order.Size_)
-	p.opts.Progress(now)
-	return now.Proven
 }

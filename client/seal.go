@@ -111,11 +111,11 @@ func digest(ctx context.Context, path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// encrypt writes path, packed if it is a folder, to out for the owner of a key, and returns its digest; read counts the bytes that
+// encrypt writes path, packed if it is a folder, to out for the owners of some keys, and returns its digest; read counts the bytes that
 // went in.
-func encrypt(ctx context.Context, out io.Writer, path string, to age.Recipient, read func(n int)) (string, error) {
+func encrypt(ctx context.Context, out io.Writer, path string, to []age.Recipient, read func(n int)) (string, error) {
 	buf := bufio.NewWriterSize(out, 1<<20)
-	w, err := age.Encrypt(buf, to)
+	w, err := age.Encrypt(buf, to...)
 	if err != nil {
 		return "", err
 	}

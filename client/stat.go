@@ -2,13 +2,16 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
 
 	marketapi "github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
+	"github.com/cella-network/cella/content/coding"
 	"github.com/cella-network/cella/protocol/market"
 )
 
@@ -19,12 +22,27 @@ type Stat struct {
 	Root   string      `json:"root"`
 	Name   string      `json:"name,omitempty"` // in the catalogue
 	Height int64       `json:"height"`         // block after which all this held
-	Orders []OrderStat `json:"orders"`         // of all owners, the newest first
+	Orders []OrderStat `json:"orders"`         // of all owners, for the whole file and for shards of it, the newest first
+	Sets   []SetStat   `json:"sets,omitempty"` // of shards, one an owner
+}
+
+// SetStat sums up an owner's shards of a coded file.
+type SetStat struct {
+	Owner  string `json:"owner"`
+	Shards uint32 `json:"shards"` // with a running order
+	Proven uint32 `json:"proven"` // of them, by the operator that took it
+	// Code and Manifest are what the catalogue says, empty for what it doesn't know. Margin is then how many of the proven shards may
+	// be lost before holders alone can't restore the file; below 0 they can't now.
+	Code     string `json:"code,omitempty"`
+	Manifest string `json:"manifest,omitempty"`
+	Margin   int    `json:"margin"`
 }
 
 // OrderStat is an order for it. Amounts are ucella.
 type OrderStat struct {
 	ID       uint64    `json:"order"`
+	Of       string    `json:"of,omitempty"`   // the file of which this is a shard
+	Root     string    `json:"root,omitempty"` // of the shard
 	Owner    string    `json:"owner"`
 	Size     uint64    `json:"size"`
 	Replicas uint32    `json:"replicas"`
@@ -86,6 +104,39 @@ func (c *Client) Stat(ctx context.Context, ref string) (Stat, error) {
 	if len(out.Orders) == 0 && e.Root == "" {
 		return Stat{}, notOrdered(root)
 	}
+	out.Sets, err = sets(out, e)
+	return out, err
+}
+
+// sets sums up the shards by owner, in the order of the first one met.
+func sets(s Stat, e Entry) ([]SetStat, error) {
+	var out []SetStat
+	for _, o := range s.Orders {
+		if o.Of != s.Root || o.Closed || o.End <= s.Height {
+			continue
+		}
+		i := slices.IndexFunc(out, func(t SetStat) bool { return t.Owner == o.Owner })
+		if i < 0 {
+			i, out = len(out), append(out, SetStat{Owner: o.Owner})
+		}
+		out[i].Shards++
+		if o.Proven > 0 {
+			out[i].Proven++
+		}
+		if slices.ContainsFunc(e.Shards, func(h ShardEntry) bool { return h.Order == o.ID }) {
+			out[i].Code, out[i].Manifest = e.Code, e.Manifest
+		}
+	}
+	for i := range out {
+		if out[i].Code == "" {
+			continue
+		}
+		code, err := coding.ParseCode(out[i].Code)
+		if err != nil {
+			return nil, wrap(KindLocal, "catalogue entry "+e.Name, err)
+		}
+		out[i].Margin = int(out[i].Proven) - code.K
+	}
 	return out, nil
 }
 
@@ -100,12 +151,20 @@ func (c *Chain) orderStat(ctx context.Context, terms market.Terms, id uint64) (O
 	}
 	o := r.Order
 	out := OrderStat{ID: o.Id, Owner: o.Owner, Size: o.Size_, Replicas: o.Replicas, Price: o.Price, Start: o.Start, End: o.End, Closed: o.Closed, Escrow: o.Escrow, Holders: []Holder{}}
+	if len(o.Of) > 0 {
+		of, err1 := cid.Cast(o.Of)
+		root, err2 := cid.Cast(o.Root)
+		if err := errors.Join(err1, err2); err != nil {
+			return OrderStat{}, wrap(KindNetwork, fmt.Sprintf("order %d", id), err)
+		}
+		out.Of, out.Root = of.String(), root.String()
+	}
 	for i, rep := range r.Replicas {
 		h := Holder{Operator: rep.Operator, Price: rep.Price, Accepted: rep.Accepted, Proven: rep.Proven, Since: rep.Since, Paid: rep.Paid}
 		if i < len(r.Accrued) {
 			h.Paid += r.Accrued[i]
 		}
-		if rep.Proven {
+		if rep.Proven && rep.Lost == 0 {
 			out.Proven++
 			st, err := c.Work.Standing(ctx, &work.QueryStandingRequest{Operator: rep.Operator})
 			if err != nil && !absent(err) {
