@@ -39,10 +39,11 @@ names only. cella stat asks the chain about one of them.`,
 					Created      time.Time `json:"created"`
 					Encrypted    bool      `json:"encrypted"`
 					Acknowledged int64     `json:"acknowledged"`
+					Code         string    `json:"code,omitempty"`
 				}
 				items := make([]item, len(all))
 				for i, e := range all {
-					items[i] = item{e.Chain, e.Name, e.Root, e.Size, e.Replicas, e.Order, e.Created, e.Encrypted, e.Acknowledged}
+					items[i] = item{e.Chain, e.Name, e.Root, e.Size, e.Replicas, e.Order, e.Created, e.Encrypted, e.Acknowledged, e.Code}
 				}
 				return view.facts(items)
 			}
@@ -60,7 +61,11 @@ names only. cella stat asks the chain about one of them.`,
 				if e.Encrypted {
 					state += ", encrypted"
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", e.Name, bytesWords(e.Size), e.Replicas, e.Order, state, e.Created.Local().Format("2006-01-02 15:04"), e.Chain, e.Root)
+				replicas := e.Code // K+M shards
+				if replicas == "" {
+					replicas = fmt.Sprint(e.Replicas)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", e.Name, bytesWords(e.Size), replicas, e.Order, state, e.Created.Local().Format("2006-01-02 15:04"), e.Chain, e.Root)
 			}
 			return w.Flush()
 		},

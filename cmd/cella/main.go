@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,9 @@ import (
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // blocks of a megabyte come and go, and each collection looks through all that the chain keeps in memory
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The stock commands below `chain` and `keys` find their settings behind these keys.
@@ -50,7 +54,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.PersistentFlags().String(flags.FlagHome, app.DefaultHome(), "folder of the node, its keys and its data")
-	cmd.AddCommand(nodeCmd(), putCmd(), getCmd(), lsCmd(), statCmd(), rmCmd())
-	cmd.AddCommand(keysCmd(), devnetCmd(), chainCmd(), version.NewVersionCommand())
+	cmd.AddCommand(nodeCmd(), verifyCmd(), repairCmd(), putCmd(), getCmd(), lsCmd(), statCmd(), rmCmd())
+	cmd.AddCommand(doctorCmd(), shareCmd(), moderationCmd(), keysCmd(), devnetCmd(), chainCmd(), version.NewVersionCommand())
+	complete(cmd)
 	return cmd
 }

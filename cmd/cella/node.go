@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/pelletier/go-toml/v2"
@@ -41,7 +43,7 @@ import (
 // nodeCmd runs a storage node.
 func nodeCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "Run a node that stores other people's files and earns by it"}
-	cmd.AddCommand(nodeInitCmd(), nodeStartCmd(), nodeStatusCmd())
+	cmd.AddCommand(nodeInitCmd(), nodeStartCmd(), nodeStatusCmd(), drainCmd(), explainCmd())
 	return cmd
 }
 
@@ -53,19 +55,24 @@ type nodePlan struct {
 	sectors                       uint32
 	price                         uint64
 	listen, announce              []string
+	systemd                       bool
+	unit, user                    string
 }
 
 func nodeInitCmd() *cobra.Command {
 	var p nodePlan
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make the home of a storage node of an existing chain: keys and settings; it asks nothing",
+		Short: "Make the home of a storage node of an existing chain: keys, settings and, with --systemd, a service; it asks nothing",
 		Example: `  cella node init --genesis genesis.json --peers ID@HOST:26656 --disk 500GiB
-  cella node init --genesis genesis.json --peers ID@HOST:26656 --sectors 200 --price 1000000`,
+  cella node init --genesis genesis.json --peers ID@HOST:26656 --sectors 200 --price 1000000 --systemd`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.home, _ = cmd.Flags().GetString(flags.FlagHome)
-			return p.create(cmd.OutOrStdout())
+			if err := p.create(cmd.OutOrStdout()); err != nil || !p.systemd {
+				return err
+			}
+			return writeUnit(cmd.OutOrStdout(), p.home, p.unit, p.user)
 		},
 	}
 	f := cmd.Flags()
@@ -81,14 +88,22 @@ func nodeInitCmd() *cobra.Command {
 	f.Uint64Var(&p.price, "price", 1_000_000, "what the node asks, in ucella per GiB-day and replica; 0 offers nothing")
 	f.StringSliceVar(&p.listen, "listen", []string{"/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"}, "multiaddrs on which content is served")
 	f.StringSliceVar(&p.announce, "announce", nil, "multiaddrs to tell others (default: the listening ones)")
-	_ = cmd.MarkFlagRequired("genesis")
+	f.BoolVar(&p.systemd, "systemd", false, "write a systemd unit that runs the node; for a home that is there already, that alone")
+	f.StringVar(&p.unit, "unit", "", "where to write the unit (default: "+systemUnit+" as root, else config/cella.service in the home)")
+	f.StringVar(&p.user, "user", "", "who runs the node, in the unit (default: you; as root: cella)")
 	return explained(cmd)
 }
 
 func (p nodePlan) create(out io.Writer) error {
 	path := filepath.Join(p.home, "config", "cella.toml")
 	if _, err := os.Stat(path); err == nil {
+		if p.systemd && p.genesis == "" {
+			return nil
+		}
 		return &client.Error{Kind: client.KindUsage, What: p.home + " is a node's home already", Hint: "edit " + path + ", or name another folder with --home"}
+	}
+	if p.genesis == "" {
+		return &client.Error{Kind: client.KindUsage, What: "--genesis names no file", Hint: "it is the genesis file of the chain to join"}
 	}
 	genesis, err := genutiltypes.AppGenesisFromFile(p.genesis)
 	if err != nil {
@@ -141,23 +156,17 @@ func (p *nodePlan) size(genesis *genutiltypes.AppGenesis) error {
 	if p.sectors > 0 {
 		return nil
 	}
-	var state struct {
-		Work struct {
-			Params struct {
-				SectorSize uint64 `json:"sector_size,string"`
-			} `json:"params"`
-		} `json:"work"`
-	}
-	if err := json.Unmarshal(genesis.AppState, &state); err != nil || state.Work.Params.SectorSize == 0 {
-		return &client.Error{Kind: client.KindUsage, What: "the genesis names no sector size", Cause: err, Hint: "give the quota in --sectors"}
+	sectorSize, _, err := genesisDisk(genesis.AppState)
+	if err != nil {
+		return &client.Error{Kind: client.KindUsage, Cause: err, Hint: "give the quota in --sectors"}
 	}
 	n, err := humanize.ParseBytes(p.disk)
 	if err != nil {
 		return &client.Error{Kind: client.KindUsage, What: "--disk " + p.disk, Cause: err, Hint: "write 500GiB or 2TB"}
 	}
-	p.sectors = uint32(min(n/state.Work.Params.SectorSize, 999_999))
+	p.sectors = uint32(min(n/sectorSize, 999_999))
 	if p.sectors < 4 {
-		return &client.Error{Kind: client.KindUsage, What: fmt.Sprintf("%s is less than four sectors of %s", p.disk, bytesWords(state.Work.Params.SectorSize))}
+		return &client.Error{Kind: client.KindUsage, What: fmt.Sprintf("%s is less than four sectors of %s", p.disk, bytesWords(sectorSize))}
 	}
 	return nil
 }
@@ -202,6 +211,11 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 	if err != nil {
 		return &client.Error{Kind: client.KindUsage, What: "this is no storage node's home", Cause: err, Hint: "cella node init makes one"}
 	}
+	log := slog.New(slog.NewTextHandler(out, nil))
+	deny, err := worker.NewDenylists(cfg.Moderation, denyDir(home), log)
+	if err != nil {
+		return &client.Error{Kind: client.KindUsage, What: "config/cella.toml", Cause: err}
+	}
 	stock, err := clientConfig(home)
 	if err != nil {
 		return err
@@ -223,7 +237,7 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 		return err
 	}
 	if err := n.Start(); err != nil {
-		return err
+		return portTaken(err)
 	}
 	defer func() { err = errors.Join(err, n.Stop()) }()
 	chain, err := client.NewChain(ctx, n.RPC())
@@ -236,18 +250,25 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 	}
 	defer account.Close()
 	store := worker.NewStore()
-	served, err := content.New(ctx, content.Config{Identity: identity, Store: store, Listen: cfg.Content.Listen, Announce: cfg.Content.Announce,
+	served, err := content.New(ctx, content.Config{Identity: identity, Store: store, Gate: deny, Listen: cfg.Content.Listen, Announce: cfg.Content.Announce,
 		Bootstrap: cfg.Content.Bootstrap, Loopback: allLoopback(cfg.Content.Listen)})
 	if err != nil {
-		return err
+		return portTaken(err)
 	}
 	defer func() { err = errors.Join(err, served.Close()) }()
 	w := worker.New(worker.Options{
 		ChainID: chain.ID, Address: account.Address, Account: account.Bytes, Config: cfg, Dir: diskDir(home, cfg), Platform: fuse,
-		Chain: chain, Queries: worker.Queries{Attest: chain.Attest, Work: chain.Work, Market: chain.Market},
-		Poster: account, Content: served, Store: store,
+		Chain: chain, Queries: worker.Queries{Attest: chain.Attest, Work: chain.Work, Market: chain.Market, Audit: chain.Audit},
+		Poster: account, Content: served, Store: store, Deny: deny,
+		Visit: func(ctx context.Context, from []string) (worker.Visitor, error) {
+			v, err := content.NewVisit(ctx, from, allLoopback(cfg.Content.Listen))
+			if err != nil {
+				return nil, err // not a nil *content.Visit in an interface
+			}
+			return v, nil
+		},
 		Start:   startEnclave(cfg, out),
-		Log:     slog.New(slog.NewTextHandler(out, nil)),
+		Log:     log,
 		Metrics: worker.NewMetrics(prometheus.DefaultRegisterer),
 	})
 	g, ctx := errgroup.WithContext(ctx)
@@ -257,19 +278,38 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 		return n.Wait(ctx)
 	})
 	g.Go(func() error { return w.Run(ctx) })
+	g.Go(func() error { return deny.Run(ctx, listSource(chain, served)) })
+	g.Go(func() error { return followJournal(home, chain, account.Address, w.Log).Run(ctx) })
 	return g.Wait()
 }
+
+// portTaken says what can be done where another program has a port that the node needs. Other errors stay as they are.
+func portTaken(err error) error {
+	if !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) { // libraries keep no more than the text
+		return err
+	}
+	return &client.Error{Kind: client.KindLocal, What: "a port of the node is taken", Cause: err, Hint: "cella doctor names the port, who may have it and the setting to change"}
+}
+
+// listSource lets deny lists be found on chain and fetched as any file, also from the node's own sealed store.
+func listSource(chain *client.Chain, served *content.Node) worker.ListSource {
+	return worker.ListSource{
+		Chain: chain, Lists: chain.Moderation, Queries: worker.Queries{Attest: chain.Attest, Work: chain.Work, Market: chain.Market},
+		Read: func(ctx context.Context, root cid.Cid, from []string, limit int64) ([]byte, error) {
+			return content.ReadFile(ctx, root, served.Session(ctx, from...), limit)
+		},
+	}
+}
+
+// denyDir is where a node keeps the deny lists that it fetched.
+func denyDir(home string) string { return filepath.Join(home, "content", "deny") }
 
 func startEnclave(cfg worker.Config, out io.Writer) func(context.Context) (worker.Enclave, error) {
 	log := slog.New(slog.NewTextHandler(out, nil)).With("from", "enclave")
 	return func(ctx context.Context) (worker.Enclave, error) {
-		path := cfg.Enclave
-		if path == "" {
-			self, err := os.Executable()
-			if err != nil {
-				return nil, err
-			}
-			path = filepath.Join(filepath.Dir(self), "cella-enclave")
+		path, err := enclavePath(cfg)
+		if err != nil {
+			return nil, err
 		}
 		e, err := host.Start(ctx, host.Options{Path: path, Log: func(line string) { log.Info(line) }})
 		if err != nil {
@@ -277,6 +317,15 @@ func startEnclave(cfg worker.Config, out io.Writer) func(context.Context) (worke
 		}
 		return e, nil
 	}
+}
+
+// enclavePath is where the trusted program lies: beside this one unless the settings say otherwise.
+func enclavePath(cfg worker.Config) (string, error) {
+	if cfg.Enclave != "" {
+		return cfg.Enclave, nil
+	}
+	self, err := os.Executable()
+	return filepath.Join(filepath.Dir(self), "cella-enclave"), err
 }
 
 func diskDir(home string, cfg worker.Config) string {

@@ -18,5 +18,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CELLA_HOME", env.WorkDir+"/home")
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sealedhome": sealedHome,
+			"flip":       flip,
+		},
 	})
 }

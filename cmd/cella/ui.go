@@ -71,11 +71,13 @@ func (v *view) close() {
 // stageWords are what a person reads.
 var stageWords = map[client.Stage]string{
 	client.StageRead:  "reading",
+	client.StageCode:  "coding",
 	client.StageOffer: "looking",
 	client.StageOrder: "ordering",
 	client.StageSend:  "storing",
 	client.StageFetch: "fetching",
 	client.StageWrite: "writing",
+	stageVerify:       "verifying",
 }
 
 // waitWords are for the stages that only wait.
@@ -153,7 +155,7 @@ func (v *view) say(p client.Progress, fresh bool) {
 
 // sayLast prints the end of a stage that counted bytes.
 func (v *view) sayLast() {
-	if p := v.last; p.Stage == client.StageRead || p.Stage == client.StageFetch || p.Stage == client.StageWrite {
+	if p := v.last; p.Stage == client.StageRead || p.Stage == client.StageCode || p.Stage == client.StageFetch || p.Stage == client.StageWrite {
 		fmt.Fprintln(v.err, v.bytes(p))
 	}
 	v.last = client.Progress{}
