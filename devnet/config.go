@@ -30,6 +30,9 @@ type Config struct {
 	Price uint64
 	// Tweak changes the state of the modules before it is written, if not nil.
 	Tweak func(app.Genesis) error
+	// Namespaces gives each node a network namespace of its own, so that Partition can cut it off. It needs root, iproute2, and a
+	// caller in a namespace of its own, such as under `unshare --net --mount`.
+	Namespaces bool
 	// Detach lets the processes outlive the caller. Otherwise they are killed when it ends, however it ends.
 	Detach bool
 }

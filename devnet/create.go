@@ -67,7 +67,7 @@ func create(cfg Config, port int) (Info, error) {
 			return Info{}, err
 		}
 	}
-	info := Info{ChainID: cfg.ChainID, Home: cfg.Home, Worker: cfg.Enclave != "", Ports: port}
+	info := Info{ChainID: cfg.ChainID, Home: cfg.Home, Worker: cfg.Enclave != "", Namespaces: cfg.Namespaces, Ports: port}
 	info.User = User{Home: filepath.Join(cfg.Home, userKey), Key: userKey}
 	user, err := makeKey(a, info.User.Home, userKey)
 	if err != nil {
@@ -100,9 +100,13 @@ func create(cfg Config, port int) (Info, error) {
 
 func createNode(a *app.App, cfg Config, i, port int) (NodeInfo, member, error) {
 	home := filepath.Join(cfg.Home, nodeName(i))
-	host := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", port+offset) }
+	at := "127.0.0.1"
+	if cfg.Namespaces {
+		at = nodeIP(i)
+	}
+	host := func(offset int) string { return fmt.Sprintf("%s:%d", at, port+offset) }
 	n := NodeInfo{Home: home, Key: operatorKey, P2P: host(0), RPC: "http://" + host(1), GRPC: host(2), REST: "http://" + host(3),
-		Metrics: "http://" + host(4) + "/metrics", Content: fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port+5)}
+		Metrics: "http://" + host(4) + "/metrics", Content: fmt.Sprintf("/ip4/%s/tcp/%d", at, port+5)}
 	for _, d := range []string{"config", "data"} {
 		if err := os.MkdirAll(filepath.Join(home, d), 0o755); err != nil {
 			return n, member{}, err

@@ -15,6 +15,7 @@ import (
 	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 
 	"github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/api/audit"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/chain/app"
@@ -105,14 +106,22 @@ func setParams(g app.Genesis, members []member, measurement []byte) error {
 	}
 	var wk work.GenesisState
 	if err := g.Change("work", &wk, func() error {
-		wk.Params = work.Params{SlotBlocks: 5, MaxAgeBlocks: 20, SectorSize: sectorSize}
+		wk.Params = work.Params{SlotBlocks: 5, MaxAgeBlocks: 20, LateBlocks: 40, SectorSize: sectorSize}
+		return nil
+	}); err != nil {
+		return err
+	}
+	var au audit.GenesisState
+	if err := g.Change("audit", &au, func() error {
+		au.Params = audit.Params{PeriodBlocks: 20, AnswerBlocks: 10, VerdictBlocks: 25, Auditors: 3, PauseBlocks: 100, KeepBlocks: 10_000}
 		return nil
 	}); err != nil {
 		return err
 	}
 	var mk market.GenesisState
 	return g.Change("market", &mk, func() error {
-		mk.Params = market.Params{DayBlocks: 86_400, MinBlocks: 20, MaxBlocks: 365 * 86_400, AcceptBlocks: 120, GraceBlocks: 10, Collateral: 10}
+		mk.Params = market.Params{DayBlocks: 86_400, MinBlocks: 20, MaxBlocks: 365 * 86_400, AcceptBlocks: 120, GraceBlocks: 10, Collateral: 10,
+			MendBlocks: 20, ClearBlocks: 60, FaultFactor: 10, RepairBlocks: 60, WarnBlocks: 40, SilentBlocks: 120, AuditFaults: 5}
 		return nil
 	})
 }

@@ -13,6 +13,8 @@ type Info struct {
 	Home    string `json:"home"`
 	// Worker tells that the nodes run a worker and an enclave, not the chain alone.
 	Worker bool `json:"worker"`
+	// Namespaces tells that each node has a network namespace of its own.
+	Namespaces bool `json:"namespaces,omitempty"`
 	// Ports is the first of the block of loopback ports that the network claimed.
 	Ports int        `json:"ports"`
 	User  User       `json:"user"`

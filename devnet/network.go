@@ -41,6 +41,11 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 		return nil, err
 	}
 	n := &Network{Info: info, binary: cfg.Binary, detach: cfg.Detach, processes: make([]*process, len(info.Nodes))}
+	if info.Namespaces {
+		if err := wire(len(info.Nodes)); err != nil {
+			return nil, errors.Join(fmt.Errorf("devnet: %w", err), n.Close())
+		}
+	}
 	if err := n.startAll(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -110,7 +115,11 @@ func (n *Network) StartNode(i int) error {
 	if p := n.processes[i]; p != nil && p.running() {
 		return fmt.Errorf("devnet: %s is running", nodeName(i))
 	}
-	p, err := launch(n.binary, n.Nodes[i].Home, n.Worker, n.detach)
+	command := []string{n.binary}
+	if n.Namespaces {
+		command = []string{"ip", "netns", "exec", namespace(i), n.binary}
+	}
+	p, err := launch(command, n.Nodes[i].Home, n.Worker, n.detach)
 	if err != nil {
 		return fmt.Errorf("devnet: %s: %w", nodeName(i), err)
 	}
@@ -233,7 +242,11 @@ func (n *Network) Close() error {
 	for i := range n.Nodes {
 		g.Go(func() error { return n.Stop(i) })
 	}
-	return errors.Join(g.Wait(), releasePorts(n.Home))
+	err := errors.Join(g.Wait(), releasePorts(n.Home))
+	if n.Namespaces {
+		err = errors.Join(err, unwire(len(n.Nodes)))
+	}
+	return err
 }
 
 // Purge removes what the network wrote to its home. It refuses while a node runs.

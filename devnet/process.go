@@ -74,18 +74,19 @@ type process struct {
 	exited chan struct{} // closed when a child was reaped; nil for one that was found
 }
 
-// launch starts a node with its log and pid file in its home.
-func launch(binary, home string, worker, detach bool) (*process, error) {
+// launch starts a node, by cella or what leads to it, with its log and pid file in its home.
+func launch(command []string, home string, worker, detach bool) (*process, error) {
 	log, err := os.OpenFile(logPath(home), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	args := []string{"chain", "start", "--home", home}
+	part := "chain"
 	if worker {
-		args = []string{"node", "start", "--home", home}
+		part = "node"
 	}
-	cmd := exec.Command(binary, args...)
+	command = append(command, part, "start", "--home", home)
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = home
 	// A network shares one machine: collect garbage earlier than a node with a machine of its own would.

@@ -168,6 +168,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DEVNET", net.Home)
 			env.Setenv("RPC", net.Nodes[0].RPC)
 			env.Setenv("PATH", net.bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Defer(func() { // a network that a script began and did not end
+				if n, err := devnet.Open(filepath.Join(env.WorkDir, "net")); err == nil {
+					_ = n.Close()
+				}
+			})
 			return net.home(ctx, home, 100_000_000)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -47,6 +47,20 @@ func TestKubo(t *testing.T) {
 	k.run("get", "-o", filepath.Join(dir, "ours-back"), put.Root)
 	sameFile(t, ours, filepath.Join(dir, "ours-back"))
 
+	// In shards nobody holds the whole file, and kubo, connected to all of them, sees no difference.
+	coded := randomFile(t, filepath.Join(dir, "coded"), 5<<20+1)
+	if put, err = c.Put(ctx, client.PutRequest{Path: coded, Replicas: 2, Days: 1, Code: "2+1"}); err != nil {
+		t.Fatal(err)
+	}
+	if stat, err = c.Stat(ctx, put.Root); err != nil || len(stat.Orders) != 3 {
+		t.Fatalf("%d orders: %v", len(stat.Orders), err)
+	}
+	for _, o := range stat.Orders {
+		k.run("swarm", "connect", o.Holders[0].Addrs[0])
+	}
+	k.run("get", "-o", filepath.Join(dir, "coded-back"), put.Root)
+	sameFile(t, coded, filepath.Join(dir, "coded-back"))
+
 	theirs := randomFile(t, filepath.Join(dir, "theirs"), 2<<20+7)
 	root := k.run("add", "-Q", theirs)
 	res, err := content.Import(ctx, theirs, blockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore())), nil)
