@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cella-network/cella/api/attest"
+	"github.com/cella-network/cella/bench/table"
 	"github.com/cella-network/cella/client"
 	"github.com/cella-network/cella/devnet"
 )
@@ -18,14 +19,15 @@ func main() {
 	bin := flag.String("bin", "build", "folder of cella and cella-enclave")
 	nodes := flag.Int("nodes", 4, "number of nodes")
 	blocks := flag.Int64("blocks", 30, "blocks over which the interval is taken")
+	rows := flag.String("rows", "", "append the table's rows to this file")
 	flag.Parse()
-	if err := run(*bin, *nodes, *blocks); err != nil {
+	if err := run(*bin, *nodes, *blocks, *rows); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/devnet:", err)
 		os.Exit(1)
 	}
 }
 
-func run(bin string, nodes int, blocks int64) (err error) {
+func run(bin string, nodes int, blocks int64, rows string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "cella-bench-")
@@ -83,10 +85,12 @@ func run(bin string, nodes int, blocks int64) (err error) {
 		}
 		memory += m
 	}
-	fmt.Printf("%-44s %10s %10s\n", fmt.Sprintf("devnet of %d nodes", nodes), "measured", "goal")
-	fmt.Printf("%-44s %8.1f s %10s\n", "blocks are made after", ready.Seconds(), "< 15 s")
-	fmt.Printf("%-44s %8.1f s %10s\n", "all enclaves are registered after", joined.Seconds(), "< 15 s")
-	fmt.Printf("%-44s %6.0f MiB %10s\n", "memory of all processes (sum of PSS)", float64(memory)/(1<<20), "< 2048 MiB")
-	fmt.Printf("%-44s %8.2f s %10s\n", fmt.Sprintf("block interval over %d blocks", blocks), last.Time.Sub(first.Time).Seconds()/float64(blocks), "about 1 s")
-	return nil
+	interval := last.Time.Sub(first.Time).Seconds() / float64(blocks)
+	under := func(what string, v, most float64, unit string) table.Row {
+		return table.Row{What: what, Ours: fmt.Sprintf("%.1f %s", v, unit), Wanted: fmt.Sprintf("under %.0f %s", most, unit), Met: v < most}
+	}
+	return table.Add(rows, under(fmt.Sprintf("devnet of %d nodes makes blocks after", nodes), ready.Seconds(), 15, "s"),
+		under("  all enclaves are registered after", joined.Seconds(), 15, "s"),
+		under("  memory of all processes, sum of PSS", float64(memory)/(1<<20), 2048, "MiB"),
+		table.Row{What: fmt.Sprintf("  block interval over %d blocks", blocks), Ours: fmt.Sprintf("%.2f s", interval), Beside: "1 s"})
 }

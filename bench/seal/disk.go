@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/cella-network/cella/bench/meter"
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/worker/disk"
 	"github.com/cella-network/cella/worker/host"
@@ -28,9 +28,13 @@ type diskBench struct {
 	dir, enclave       string
 }
 
-func (o diskBench) run(ctx context.Context) (f figures, notes []string, err error) {
-	fail := func(err error) (figures, []string, error) { return figures{}, nil, err }
-	slices := max(1, o.mib/slice)
+// size is the bytes of a round.
+func (o diskBench) size() int { return max(1, o.mib/slice) * slice * block }
+
+// run makes the rounds of one start and returns what each took of CPU, ours and the limit, in seconds.
+func (o diskBench) run(ctx context.Context) (ours, limits []float64, note string, err error) {
+	fail := func(err error) ([]float64, []float64, string, error) { return nil, nil, "", err }
+	slices := o.size() / (slice * block)
 	dir, err := os.MkdirTemp(o.dir, "bench-seal-")
 	if err != nil {
 		return fail(err)
@@ -64,20 +68,29 @@ func (o diskBench) run(ctx context.Context) (f figures, notes []string, err erro
 	}
 	s := &sealer{enclave: e, disk: d, blocks: b, lanes: make([]lane, o.lanes)}
 	for i := range s.lanes {
-		s.lanes[i].buf = make([]byte, wire.IntoSize)
+		s.lanes[i].buf = disk.Buffer(wire.IntoSize)
 	}
 
 	// The meters of both processes are read around each turn of the sealing, so nothing else counts, the start least of all.
-	meter := func() [2]time.Duration {
-		return [2]time.Duration{cpu(unix.CLOCK_PROCESS_CPUTIME_ID), cpu(processClock(pid))}
+	used := func() (t [2]time.Duration, err error) {
+		if t[0], err = meter.CPU(os.Getpid()); err == nil {
+			t[1], err = meter.CPU(pid)
+		}
+		return t, err
 	}
-	var ours, limits, hosts, enclaves, walls []float64
+	var hosts, enclaves, walls []float64
 	for r := range o.rounds + 1 {
 		var host, enclave, wall, limit float64
 		turn := func(f func() error) error {
-			began, before := time.Now(), meter()
-			err := f()
-			after := meter()
+			began := time.Now()
+			before, err := used()
+			if err == nil {
+				err = f()
+			}
+			if err != nil {
+				return err
+			}
+			after, err := used()
 			host += (after[0] - before[0]).Seconds()
 			enclave += (after[1] - before[1]).Seconds()
 			wall += time.Since(began).Seconds()
@@ -105,11 +118,10 @@ func (o diskBench) run(ctx context.Context) (f figures, notes []string, err erro
 			hosts, enclaves, walls = append(hosts, host), append(enclaves, enclave), append(walls, wall)
 		}
 	}
-	size := slices * slice * block
-	perGiB := float64(1<<30) / float64(size)
-	notes = []string{fmt.Sprintf("to disk: %d rounds of %d MiB in %d lanes; host %.3f and enclave %.3f CPU s/GiB; by the clock %.0f MiB/s",
-		o.rounds, size/mib, o.lanes, median(hosts)*perGiB, median(enclaves)*perGiB, float64(size/mib)/median(walls))}
-	return medians(ours, limits, size), notes, nil
+	perGiB := float64(1<<30) / float64(o.size())
+	note = fmt.Sprintf("to disk: %d rounds of %d MiB in %d lanes; host %.3f and enclave %.3f CPU s/GiB; by the clock %.0f MiB/s",
+		o.rounds, o.size()/mib, o.lanes, median(hosts)*perGiB, median(enclaves)*perGiB, float64(o.size()/mib)/median(walls))
+	return ours, limits, note, nil
 }
 
 // start brings an enclave to where it takes blocks, and finds its process.
@@ -133,7 +145,13 @@ func start(ctx context.Context, program string) (*host.Enclave, int, error) {
 	}
 	pid := 0
 	if err == nil {
-		pid, err = child()
+		var children []int
+		if children, err = meter.Children(os.Getpid()); err == nil && len(children) != 1 {
+			err = fmt.Errorf("%d children, want the enclave", len(children))
+		}
+		if err == nil {
+			pid = children[0]
+		}
 	}
 	if err != nil {
 		e.Close()
@@ -142,35 +160,6 @@ func start(ctx context.Context, program string) (*host.Enclave, int, error) {
 		return nil, 0, fmt.Errorf("start %s: %w\n%s", program, err, stderr.String())
 	}
 	return e, pid, nil
-}
-
-// child is the one process that this one started.
-func child() (int, error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return 0, err
-	}
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		var pid, parent int
-		var state string
-		name, rest, _ := strings.Cut(string(stat), ") ")
-		_, _ = fmt.Sscan(name, &pid)
-		_, _ = fmt.Sscan(rest, &state, &parent)
-		if parent == os.Getpid() {
-			return pid, nil
-		}
-	}
-	return 0, errors.New("no child in /proc")
-}
-
-// processClock is the clock of all threads of a process, as clock_getcpuclockid(3) makes it.
-func processClock(pid int) int32 {
-	const scheduler = 2
-	return int32(^pid<<3 | scheduler)
 }
 
 // sealer stores blocks as the worker does: each lane has a sector of its own and one block on its way.

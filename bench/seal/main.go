@@ -8,7 +8,9 @@
 // files through worker/disk, fsync included. That costs what both processes use in user and kernel together; the limit is the same
 // SHA-256 and AES-256-GCM over the same bytes on one thread of this process, in turns with the sealing.
 //
-// All is CPU time on one and the same core, and the figures are medians over the rounds, so that a busy machine moves them little.
+// All is CPU time on one and the same core. Memory to memory the figures are medians over the rounds, so that a busy machine moves them
+// little; to disk each side counts by its best round of several starts, because what others do to the core's cache and the disk costs it
+// more than the limit.
 //
 //	go run ./bench/seal [flags]     -help lists them
 package main
@@ -17,16 +19,16 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/pprof"
+	"slices"
 	"sort"
-	"text/tabwriter"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cella-network/cella/bench/meter"
+	"github.com/cella-network/cella/bench/table"
 	"github.com/cella-network/cella/protocol/storageproof"
 )
 
@@ -35,7 +37,7 @@ const (
 	mib      = 1 << 20
 	sealGoal = 0.85
 	fillGoal = 0.80
-	diskGoal = 0.50
+	diskGoal = 0.60
 )
 
 func main() {
@@ -53,12 +55,14 @@ func run(ctx context.Context) error {
 	only := flag.String("only", "", "memory or disk: measure that alone")
 	rounds := flag.Int("rounds", 41, "rounds memory to memory")
 	size := flag.Int("mib", 16, "MiB of such a round")
-	flag.IntVar(&d.rounds, "disk-rounds", 5, "rounds to disk")
+	starts := flag.Int("disk-starts", 3, "starts of the enclave to disk")
+	flag.IntVar(&d.rounds, "disk-rounds", 4, "rounds to disk after each start")
 	flag.IntVar(&d.mib, "disk-mib", 256, "MiB of such a round")
 	flag.IntVar(&d.lanes, "lanes", 2, "sectors sealed at once, as a worker does")
 	flag.StringVar(&d.dir, "dir", "build", "where to make a folder for the sectors: a real disk")
 	flag.StringVar(&d.enclave, "enclave", "build/cella-enclave", "the built trusted program")
 	anyCore := flag.Bool("any-core", false, "let the kernel move our processes between cores; the limit stays on one")
+	rowsTo := flag.String("rows", "", "append the table's rows to this file")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of this process here")
 	flag.Parse()
 	if !*anyCore {
@@ -77,25 +81,27 @@ func run(ctx context.Context) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	t := newTable(os.Stdout)
-	defer t.flush()
+	var out []table.Row
 	if *only != "disk" {
 		seal, fill, err := memory(*rounds, *size)
 		if err != nil {
 			return err
 		}
-		t.row("seal, memory to memory", seal, sealGoal)
-		t.row("fill, memory to memory", fill, fillGoal)
+		out = append(out, seal.row("seal, memory to memory", "SHA-256 + AES-256-GCM", sealGoal), fill.row("fill, memory to memory", "AES-256-CTR + SHA-256", fillGoal))
 	}
 	if *only != "memory" {
-		f, notes, err := d.run(ctx)
-		if err != nil {
-			return err
+		var ours, limits []float64
+		for range *starts {
+			o, l, note, err := d.run(ctx)
+			if err != nil {
+				return err
+			}
+			fmt.Println(note)
+			ours, limits = append(ours, o...), append(limits, l...)
 		}
-		t.row("seal, stream to disk", f, diskGoal)
-		t.notes = notes
+		out = append(out, best(ours, limits, d.size()).row("seal, through the stream to disk", "SHA-256 + AES-256-GCM", diskGoal))
 	}
-	return nil
+	return table.Add(*rowsTo, out...)
 }
 
 // figures are CPU seconds a GiB, and how near ours comes to the limit: limit/ours.
@@ -111,54 +117,27 @@ func medians(ours, limit []float64, bytes int) figures {
 	return figures{median(ours) * perGiB, median(limit) * perGiB, median(ratio)}
 }
 
+// best compares the best rounds of both sides.
+func best(ours, limit []float64, bytes int) figures {
+	perGiB := float64(1<<30) / float64(bytes)
+	o, l := slices.Min(ours), slices.Min(limit)
+	return figures{o * perGiB, l * perGiB, l / o}
+}
+
+func (f figures) row(what, limit string, goal float64) table.Row {
+	return table.Row{What: what, Ours: fmt.Sprintf("%.3f CPU s/GiB", f.ours), Beside: fmt.Sprintf("%s: %.3f CPU s/GiB", limit, f.limit), Ratio: f.ratio, Goal: goal}
+}
+
 func median(v []float64) float64 {
 	s := append([]float64(nil), v...)
 	sort.Float64s(s)
 	return s[len(s)/2]
 }
 
-// cpu reads a clock of CPU time.
-func cpu(clock int32) time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(clock, &t); err != nil {
-		return 0 // the process is gone, and what it was asked for fails
-	}
-	return time.Duration(t.Nano())
-}
-
 // threadTime is the CPU time of this thread in seconds.
 func threadTime(f func()) float64 {
-	start := cpu(unix.CLOCK_THREAD_CPUTIME_ID)
+	start, _ := meter.Clock(unix.CLOCK_THREAD_CPUTIME_ID) // a thread's own clock never fails
 	f()
-	return (cpu(unix.CLOCK_THREAD_CPUTIME_ID) - start).Seconds()
-}
-
-// table is the output.
-type table struct {
-	w     *tabwriter.Writer
-	rows  int
-	notes []string
-}
-
-func newTable(w io.Writer) *table {
-	return &table{w: tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)}
-}
-
-func (t *table) row(name string, f figures, goal float64) {
-	if t.rows == 0 {
-		fmt.Fprintln(t.w, "\tours, CPU s/GiB\tMiB/CPU s\tlimit, CPU s/GiB\tMiB/CPU s\tlimit/ours\tgoal\t\t")
-	}
-	t.rows++
-	verdict := "met"
-	if f.ratio < goal {
-		verdict = "MISSED"
-	}
-	fmt.Fprintf(t.w, "%s\t%.3f\t%.0f\t%.3f\t%.0f\t%.3f\t%.2f\t%s\t\n", name, f.ours, 1024/f.ours, f.limit, 1024/f.limit, f.ratio, goal, verdict)
-}
-
-func (t *table) flush() {
-	_ = t.w.Flush()
-	for _, n := range t.notes {
-		fmt.Println(n)
-	}
+	end, _ := meter.Clock(unix.CLOCK_THREAD_CPUTIME_ID)
+	return (end - start).Seconds()
 }
