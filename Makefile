@@ -1,12 +1,12 @@
 # Cella. `make help` lists the targets.
 BIN      := build
-LIGHT    := ./protocol/... ./enclave/... ./worker/... ./content ./client ./chain/... ./cmd/... .
+LIGHT    := ./protocol/... ./enclave/... ./worker/... ./content ./content/coding ./content/denylist ./client ./bench/... ./chain/... ./cmd/... .
 NETWORK  := ./devnet/... ./e2e/... ./content/interop/...
 FUZZTIME ?= 1h
 FILE     ?=
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help build check test soak bench demo enclave proto lint fuzz vet clean
+.PHONY: help build check test mutants soak bench durability economy demo enclave proto lint fuzz vet clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -50,16 +50,28 @@ test: check lint
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
-## soak     the long counts: fuzzing and the demo on a gigabyte and on 5,000 files
-soak: build fuzz
+## mutants  remove each guard of docs/attacks.md in turn and see its test fail
+mutants:
+	go test -count=1 -timeout 3h -run TestMutants . -args -mutants
+
+## soak     the long counts: SOAK_ROUNDS blows over SOAK_HOURS hours of a chain, mutants, large demos, fuzzing
+soak: build
 	.ci/soak
+	$(MAKE) mutants fuzz
 
-## bench    our speed beside the limit, in one run
+## bench    our speed beside peers and limits, in one run with one table: some fifteen minutes
 bench: build
-	go run ./bench/seal
-	go run ./bench/devnet
+	go run ./bench
 
-## demo     five nodes store FILE (a file or folder; the files of this repository unless told), prove it, lose a holder, give it back
+## durability  compute and simulate the tables of docs/durability.md
+durability:
+	go run ./bench/durability -write docs/durability.md
+
+## economy  simulate the tables of docs/economy.md
+economy:
+	go run ./bench/economy -write docs/economy.md
+
+## demo     five nodes store FILE (a file or folder; the files of this repository unless told), prove it, lose two holders, are whole again, give it back
 demo: build
 	go run ./devnet/demo -file '$(FILE)'
 
