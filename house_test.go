@@ -51,7 +51,7 @@ func under(path, folder string) bool { return path == folder || strings.HasPrefi
 func std(path string) bool { return !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") }
 
 // downwards is the order of protocol/: a package imports only those named before it.
-var downwards = []string{"lottery", "attestation", "threshold", "storageproof", "stake", "market", "audit", "contract", "lightclient"}
+var downwards = []string{"lottery", "attestation", "threshold", "beacon", "storageproof", "stake", "market", "audit", "contract", "lightclient"}
 
 func TestProtocolImportsNothingButRules(t *testing.T) {
 	ours := []string{"golang.org/x/crypto/cryptobyte", "github.com/supranational/blst/bindings/go"}

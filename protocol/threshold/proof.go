@@ -19,6 +19,8 @@ const (
 	domainContribution = "cella/committee/contribution/v1"
 	domainRepairState  = "cella/committee/repairing/v1"
 	domainCeremony     = "cella/committee/ceremony/v1"
+	domainTranscript   = "cella/committee/transcript/v1"
+	domainPost         = "cella/committee/post/v1"
 	domainGroup        = "cella/committee/group/v1"
 	domainPad          = "cella/committee/pad/v1"
 	domainBlind        = "cella/committee/blind/v1"
