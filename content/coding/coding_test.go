@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/blockstore"
+	"github.com/ipfs/boxo/ipld/merkledag"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
@@ -424,11 +425,28 @@ func TestManyUselessManifests(t *testing.T) {
 	}
 }
 
-// TestManifestThatNeverComes holds that a stranger who sends the root of a shard and then nothing more is passed over.
+// TestManifestThatNeverComes holds that a stranger who sends the root of a shard, or an index as well, and then nothing more is
+// passed over.
 func TestManifestThatNeverComes(t *testing.T) {
+	nowhere := sum(sha256.Sum256([]byte("nowhere"))).cid(cid.DagProtobuf)
+	index := merkledag.NodeWithData(nil)
+	if err := errors.Join(index.SetCidBuilder(cid.V1Builder{Codec: cid.DagProtobuf, MhType: 0x12}), index.AddRawLink("", &ipld.Link{Cid: nowhere})); err != nil {
+		t.Fatal(err)
+	}
+	for name, first := range map[string]blocks.Block{"root": nil, "index": index} {
+		t.Run(name, func(t *testing.T) { passedOver(t, nowhere, first) })
+	}
+}
+
+// passedOver has a file restored beside a shard whose index is first, or if there is none, never comes.
+func passedOver(t *testing.T, nowhere cid.Cid, first blocks.Block) {
 	f := code(t, file(1, 4<<20), Code{2, 1})
 	h := f.left(t, 1, 2)
-	nowhere := sum(sha256.Sum256([]byte("nowhere"))).cid(cid.DagProtobuf)
+	if first != nil {
+		nowhere = first.Cid()
+		s, _ := sumOf(nowhere)
+		h.have[s] = first.RawData()
+	}
 	root, err := shardRoot(0, link{nowhere, 1}, link{nowhere, 1})
 	if err != nil {
 		t.Fatal(err)

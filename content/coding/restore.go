@@ -370,9 +370,9 @@ func (r *Restorer) read(ctx context.Context, index link, ask Ask) (*plan, error)
 	}
 	b, err := bring(index.cid)
 	for depth := 0; err == nil && b.Cid().Type() != cid.Raw; depth++ {
-		links, err := linksOf(b)
-		if err != nil {
-			return nil, fmt.Errorf("%w: index %s: %w", ErrManifest, index.cid, err)
+		links, bad := linksOf(b)
+		if bad != nil {
+			return nil, fmt.Errorf("%w: index %s: %w", ErrManifest, index.cid, bad)
 		}
 		if len(links) == 0 || depth == 4 {
 			return nil, fmt.Errorf("%w: index %s leads nowhere", ErrManifest, index.cid)
