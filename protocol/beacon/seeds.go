@@ -48,7 +48,7 @@ func UnmarshalTip(p []byte) (Tip, error) {
 	var t Tip
 	var height uint64
 	s := cryptobyte.String(p)
-	if !s.ReadUint64(&height) || !s.CopyBytes(t.Hash[:]) || !s.Empty() || height > 1<<62 {
+	if !s.ReadUint64(&height) || !s.CopyBytes(t.Hash[:]) || !s.Empty() || height > maxHeight {
 		return Tip{}, ErrMalformed
 	}
 	t.Height = int64(height)

@@ -12,9 +12,9 @@ import (
 	blst "github.com/supranational/blst/bindings/go"
 )
 
-var writeVectors = flag.Bool("vectors", false, "write testdata/vectors/beacon.json anew")
+var writeVectors = flag.Bool("vectors", false, "write testdata/vectors/beacon.json at the repository's root anew")
 
-const vectorsFile = "testdata/vectors/beacon.json"
+const vectorsFile = "../../testdata/vectors/beacon.json"
 
 // vector is one number of a beacon, for other implementations to check. Bytes are in hexadecimal.
 type vector struct {
