@@ -383,7 +383,7 @@ type Ceremony struct {
 	Setup Setup `protobuf:"bytes,1,opt,name=setup,proto3" json:"setup"`
 	// phase is "keys", "deal", "complain", "ready", "done" or "failed".
 	Phase string `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
-	// ends is the height at which the phase ends.
+	// ends is the height at which the phase ends, or at which the ceremony did.
 	Ends int64 `protobuf:"varint,3,opt,name=ends,proto3" json:"ends,omitempty"`
 	// count is how many entries there are.
 	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
@@ -457,9 +457,11 @@ type Repair struct {
 	Seat    uint32 `protobuf:"varint,3,opt,name=seat,proto3" json:"seat,omitempty"`
 	// helpers are seats, in the order in which they are asked.
 	Helpers []uint32 `protobuf:"varint,4,rep,packed,name=helpers,proto3" json:"helpers,omitempty"`
-	Phase   string   `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
-	Ends    int64    `protobuf:"varint,6,opt,name=ends,proto3" json:"ends,omitempty"`
-	Count   uint64   `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	// phase is "keys", "deal", "complain", "done" or "failed".
+	Phase string `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
+	// ends is the height at which the phase ends, or at which a repair that is over is forgotten.
+	Ends  int64  `protobuf:"varint,6,opt,name=ends,proto3" json:"ends,omitempty"`
+	Count uint64 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
 	// epoch is that of the charge whose group is repaired.
 	Epoch uint64 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 }
@@ -553,6 +555,293 @@ func (m *Repair) GetEpoch() uint64 {
 	return 0
 }
 
+// Member is who is to have a seat in proportion to its stake.
+type Member struct {
+	Account []byte `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Stake   uint64 `protobuf:"varint,2,opt,name=stake,proto3" json:"stake,omitempty"`
+}
+
+func (m *Member) Reset()         { *m = Member{} }
+func (m *Member) String() string { return proto.CompactTextString(m) }
+func (*Member) ProtoMessage()    {}
+func (*Member) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5b45039f9ad14aa2, []int{7}
+}
+func (m *Member) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Member) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Member.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Member) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Member.Merge(m, src)
+}
+func (m *Member) XXX_Size() int {
+	return m.Size()
+}
+func (m *Member) XXX_DiscardUnknown() {
+	xxx_messageInfo_Member.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Member proto.InternalMessageInfo
+
+func (m *Member) GetAccount() []byte {
+	if m != nil {
+		return m.Account
+	}
+	return nil
+}
+
+func (m *Member) GetStake() uint64 {
+	if m != nil {
+		return m.Stake
+	}
+	return 0
+}
+
+// Office is what the chain keeps of a purpose beside the charge: what was before and what is to come.
+type Office struct {
+	// before is the threshold.Charge before, empty if there is none or the newest is confirmed.
+	Before []byte `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	// gone says that the group before can't come back: its key was lost, or the chain went back from it.
+	Gone bool `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`
+	// attempt is that of the next ceremony in this epoch.
+	Attempt uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// failures counts the handovers that failed in a row.
+	Failures uint32 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	// wanted are to hold the key next, or are those who got it last.
+	Wanted []Member `protobuf:"bytes,5,rep,name=wanted,proto3" json:"wanted"`
+	// next is the height at which the next attempt may begin, 0 if none is wanted.
+	Next int64 `protobuf:"varint,6,opt,name=next,proto3" json:"next,omitempty"`
+}
+
+func (m *Office) Reset()         { *m = Office{} }
+func (m *Office) String() string { return proto.CompactTextString(m) }
+func (*Office) ProtoMessage()    {}
+func (*Office) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5b45039f9ad14aa2, []int{8}
+}
+func (m *Office) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Office) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Office.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Office) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Office.Merge(m, src)
+}
+func (m *Office) XXX_Size() int {
+	return m.Size()
+}
+func (m *Office) XXX_DiscardUnknown() {
+	xxx_messageInfo_Office.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Office proto.InternalMessageInfo
+
+func (m *Office) GetBefore() []byte {
+	if m != nil {
+		return m.Before
+	}
+	return nil
+}
+
+func (m *Office) GetGone() bool {
+	if m != nil {
+		return m.Gone
+	}
+	return false
+}
+
+func (m *Office) GetAttempt() uint32 {
+	if m != nil {
+		return m.Attempt
+	}
+	return 0
+}
+
+func (m *Office) GetFailures() uint32 {
+	if m != nil {
+		return m.Failures
+	}
+	return 0
+}
+
+func (m *Office) GetWanted() []Member {
+	if m != nil {
+		return m.Wanted
+	}
+	return nil
+}
+
+func (m *Office) GetNext() int64 {
+	if m != nil {
+		return m.Next
+	}
+	return 0
+}
+
+// Proceeding is what the chain keeps of a ceremony.
+type Proceeding struct {
+	// ceremony has no old group in its setup.
+	Ceremony Ceremony `protobuf:"bytes,1,opt,name=ceremony,proto3" json:"ceremony"`
+	Members  []Member `protobuf:"bytes,2,rep,name=members,proto3" json:"members"`
+	// old is the hash of the group that hands its key on.
+	Old []byte `protobuf:"bytes,3,opt,name=old,proto3" json:"old,omitempty"`
+	// state is what threshold.Ceremony.Marshal wrote, empty once the ceremony is over.
+	State []byte `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+}
+
+func (m *Proceeding) Reset()         { *m = Proceeding{} }
+func (m *Proceeding) String() string { return proto.CompactTextString(m) }
+func (*Proceeding) ProtoMessage()    {}
+func (*Proceeding) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5b45039f9ad14aa2, []int{9}
+}
+func (m *Proceeding) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Proceeding) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Proceeding.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Proceeding) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Proceeding.Merge(m, src)
+}
+func (m *Proceeding) XXX_Size() int {
+	return m.Size()
+}
+func (m *Proceeding) XXX_DiscardUnknown() {
+	xxx_messageInfo_Proceeding.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Proceeding proto.InternalMessageInfo
+
+func (m *Proceeding) GetCeremony() Ceremony {
+	if m != nil {
+		return m.Ceremony
+	}
+	return Ceremony{}
+}
+
+func (m *Proceeding) GetMembers() []Member {
+	if m != nil {
+		return m.Members
+	}
+	return nil
+}
+
+func (m *Proceeding) GetOld() []byte {
+	if m != nil {
+		return m.Old
+	}
+	return nil
+}
+
+func (m *Proceeding) GetState() []byte {
+	if m != nil {
+		return m.State
+	}
+	return nil
+}
+
+// Asked is how often an account asked for repair.
+type Asked struct {
+	// attempts counts for ever, so that no two repairs are the same; before are those of earlier epochs.
+	Attempts uint32 `protobuf:"varint,1,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Before   uint32 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	Epoch    uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// next is the first height at which it may ask again.
+	Next int64 `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+}
+
+func (m *Asked) Reset()         { *m = Asked{} }
+func (m *Asked) String() string { return proto.CompactTextString(m) }
+func (*Asked) ProtoMessage()    {}
+func (*Asked) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5b45039f9ad14aa2, []int{10}
+}
+func (m *Asked) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Asked) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Asked.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Asked) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Asked.Merge(m, src)
+}
+func (m *Asked) XXX_Size() int {
+	return m.Size()
+}
+func (m *Asked) XXX_DiscardUnknown() {
+	xxx_messageInfo_Asked.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Asked proto.InternalMessageInfo
+
+func (m *Asked) GetAttempts() uint32 {
+	if m != nil {
+		return m.Attempts
+	}
+	return 0
+}
+
+func (m *Asked) GetBefore() uint32 {
+	if m != nil {
+		return m.Before
+	}
+	return 0
+}
+
+func (m *Asked) GetEpoch() uint64 {
+	if m != nil {
+		return m.Epoch
+	}
+	return 0
+}
+
+func (m *Asked) GetNext() int64 {
+	if m != nil {
+		return m.Next
+	}
+	return 0
+}
+
 // EventCeremonyBegan is emitted when a ceremony begins.
 type EventCeremonyBegan struct {
 	Purpose   string `protobuf:"bytes,1,opt,name=purpose,proto3" json:"purpose,omitempty"`
@@ -569,7 +858,7 @@ func (m *EventCeremonyBegan) Reset()         { *m = EventCeremonyBegan{} }
 func (m *EventCeremonyBegan) String() string { return proto.CompactTextString(m) }
 func (*EventCeremonyBegan) ProtoMessage()    {}
 func (*EventCeremonyBegan) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5b45039f9ad14aa2, []int{7}
+	return fileDescriptor_5b45039f9ad14aa2, []int{11}
 }
 func (m *EventCeremonyBegan) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -660,7 +949,7 @@ func (m *EventPhase) Reset()         { *m = EventPhase{} }
 func (m *EventPhase) String() string { return proto.CompactTextString(m) }
 func (*EventPhase) ProtoMessage()    {}
 func (*EventPhase) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5b45039f9ad14aa2, []int{8}
+	return fileDescriptor_5b45039f9ad14aa2, []int{12}
 }
 func (m *EventPhase) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -733,7 +1022,7 @@ func (m *EventCharge) Reset()         { *m = EventCharge{} }
 func (m *EventCharge) String() string { return proto.CompactTextString(m) }
 func (*EventCharge) ProtoMessage()    {}
 func (*EventCharge) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5b45039f9ad14aa2, []int{9}
+	return fileDescriptor_5b45039f9ad14aa2, []int{13}
 }
 func (m *EventCharge) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -816,7 +1105,7 @@ func (m *EventBlamed) Reset()         { *m = EventBlamed{} }
 func (m *EventBlamed) String() string { return proto.CompactTextString(m) }
 func (*EventBlamed) ProtoMessage()    {}
 func (*EventBlamed) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5b45039f9ad14aa2, []int{10}
+	return fileDescriptor_5b45039f9ad14aa2, []int{14}
 }
 func (m *EventBlamed) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -866,7 +1155,7 @@ func (m *EventBlamed) GetRule() string {
 	return ""
 }
 
-// EventRepair is emitted when a repair begins, ends a phase, is done or failed.
+// EventRepair is emitted when a repair begins, ends a phase, is done or failed, and when a seat shows its keys late: phase is "ready" then.
 type EventRepair struct {
 	Purpose string `protobuf:"bytes,1,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
@@ -878,7 +1167,7 @@ func (m *EventRepair) Reset()         { *m = EventRepair{} }
 func (m *EventRepair) String() string { return proto.CompactTextString(m) }
 func (*EventRepair) ProtoMessage()    {}
 func (*EventRepair) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5b45039f9ad14aa2, []int{11}
+	return fileDescriptor_5b45039f9ad14aa2, []int{15}
 }
 func (m *EventRepair) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -943,6 +1232,10 @@ func init() {
 	proto.RegisterType((*Charge)(nil), "cella.committee.v1.Charge")
 	proto.RegisterType((*Ceremony)(nil), "cella.committee.v1.Ceremony")
 	proto.RegisterType((*Repair)(nil), "cella.committee.v1.Repair")
+	proto.RegisterType((*Member)(nil), "cella.committee.v1.Member")
+	proto.RegisterType((*Office)(nil), "cella.committee.v1.Office")
+	proto.RegisterType((*Proceeding)(nil), "cella.committee.v1.Proceeding")
+	proto.RegisterType((*Asked)(nil), "cella.committee.v1.Asked")
 	proto.RegisterType((*EventCeremonyBegan)(nil), "cella.committee.v1.EventCeremonyBegan")
 	proto.RegisterType((*EventPhase)(nil), "cella.committee.v1.EventPhase")
 	proto.RegisterType((*EventCharge)(nil), "cella.committee.v1.EventCharge")
@@ -955,56 +1248,68 @@ func init() {
 }
 
 var fileDescriptor_5b45039f9ad14aa2 = []byte{
-	// 784 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xac, 0x55, 0xb1, 0x4e, 0x2b, 0x47,
-	0x14, 0xf5, 0xe2, 0xdd, 0xc5, 0x1e, 0xdb, 0x11, 0x19, 0x59, 0x68, 0x41, 0xc4, 0x21, 0x2b, 0x45,
-	0x42, 0x11, 0xd8, 0x82, 0x24, 0x4d, 0xba, 0x18, 0x91, 0x36, 0x68, 0x50, 0x9a, 0x34, 0x68, 0xbc,
-	0x1e, 0xef, 0x5a, 0xec, 0xee, 0x6c, 0x66, 0x66, 0x49, 0x5c, 0xa6, 0x4d, 0x95, 0x36, 0x7f, 0x91,
-	0x22, 0x52, 0x7e, 0x20, 0x05, 0x25, 0x4a, 0x15, 0xa5, 0x88, 0x22, 0x28, 0x5e, 0xf5, 0xfe, 0xe1,
-	0x69, 0xee, 0xcc, 0xb2, 0x0b, 0x8f, 0xa7, 0x27, 0x10, 0x0d, 0x9a, 0x73, 0x7d, 0x98, 0xb9, 0xe7,
-	0xdc, 0x73, 0x6d, 0x14, 0x46, 0x2c, 0x4d, 0xe9, 0x24, 0xe2, 0x59, 0xb6, 0x54, 0x8a, 0xb1, 0xc9,
-	0xe5, 0x61, 0x0d, 0xc6, 0x85, 0xe0, 0x8a, 0x63, 0x0c, 0x9c, 0x71, 0x5d, 0xbe, 0x3c, 0xdc, 0xfe,
-	0x90, 0x66, 0xcb, 0x9c, 0x4f, 0xe0, 0xaf, 0xa1, 0x6d, 0x6f, 0x45, 0x5c, 0x66, 0x5c, 0x9e, 0x03,
-	0x9a, 0x18, 0x60, 0x3f, 0x1a, 0xc6, 0x3c, 0xe6, 0xa6, 0xae, 0x4f, 0xa6, 0x1a, 0xbe, 0x76, 0x90,
-	0x7f, 0x4a, 0x05, 0xcd, 0x24, 0xfe, 0x04, 0xf5, 0x8b, 0x84, 0x4a, 0x76, 0x3e, 0x4b, 0x79, 0x74,
-	0x21, 0x03, 0x67, 0xd7, 0xd9, 0x6b, 0x93, 0x1e, 0xd4, 0xa6, 0x50, 0xd2, 0x14, 0xc1, 0x94, 0x58,
-	0x55, 0x94, 0x35, 0x43, 0x81, 0x9a, 0xa5, 0x6c, 0xa3, 0x0e, 0x55, 0x8a, 0x65, 0x85, 0x92, 0x41,
-	0x7b, 0xd7, 0xd9, 0x1b, 0x90, 0x3b, 0x8c, 0x3f, 0x45, 0x1f, 0x44, 0x3c, 0x5f, 0x2c, 0x45, 0x56,
-	0x5d, 0xe0, 0xc2, 0x05, 0x03, 0x5b, 0xad, 0x5f, 0x91, 0x8a, 0xa6, 0x69, 0x45, 0xf2, 0xcc, 0x2b,
-	0x50, 0xb3, 0x94, 0x00, 0xad, 0x0b, 0x56, 0xd0, 0xa5, 0x90, 0x81, 0x0f, 0x8f, 0x54, 0xf0, 0xab,
-	0x8f, 0x7e, 0x79, 0xf5, 0xfb, 0x67, 0x81, 0x71, 0xf4, 0xa7, 0x86, 0xa7, 0x46, 0x64, 0x48, 0x90,
-	0x7b, 0xc6, 0xa8, 0xc2, 0x47, 0x68, 0x9d, 0x46, 0x11, 0x2f, 0x73, 0x05, 0x3a, 0xbb, 0xd3, 0xe0,
-	0xef, 0x3f, 0x0e, 0x86, 0xd6, 0xb0, 0xaf, 0xe7, 0x73, 0xc1, 0xa4, 0x3c, 0x53, 0x62, 0x99, 0xc7,
-	0xa4, 0x22, 0xe2, 0x4d, 0xe4, 0xcb, 0x84, 0x0a, 0x66, 0x74, 0x0f, 0x88, 0x45, 0xe1, 0x9f, 0x0e,
-	0xf2, 0xce, 0x98, 0x2a, 0x0b, 0xdd, 0x56, 0x51, 0x8a, 0x82, 0x4b, 0x66, 0x6e, 0x25, 0x15, 0xc4,
-	0x43, 0xe4, 0xb1, 0x82, 0x47, 0x09, 0xfc, 0xab, 0x4b, 0x0c, 0xd0, 0x7c, 0x6b, 0x8e, 0xf5, 0xaa,
-	0x82, 0xf8, 0x0b, 0xe4, 0x49, 0x46, 0x95, 0x76, 0xa8, 0xbd, 0xd7, 0x3b, 0x0a, 0xc6, 0x6f, 0xcf,
-	0x7f, 0xac, 0x85, 0x4c, 0xdd, 0xab, 0xff, 0x3e, 0x6e, 0x11, 0x43, 0xc6, 0x3b, 0xa8, 0xab, 0x12,
-	0xc1, 0x64, 0xc2, 0xd3, 0x39, 0xd8, 0x36, 0x20, 0x75, 0x01, 0x6f, 0xa0, 0xb6, 0xae, 0x6b, 0xc3,
-	0xfa, 0x44, 0x1f, 0xc3, 0x6f, 0x91, 0x77, 0x92, 0x2b, 0xb1, 0xc2, 0xfb, 0xc8, 0x5d, 0x08, 0x9e,
-	0xbd, 0xd7, 0x0b, 0x60, 0xe9, 0xb6, 0x33, 0x26, 0x25, 0x8d, 0x19, 0xc8, 0xe9, 0x93, 0x0a, 0x86,
-	0x0b, 0xe4, 0x1f, 0x27, 0x54, 0xc4, 0x0d, 0xc1, 0x4e, 0x53, 0x30, 0xb6, 0xef, 0x98, 0xe0, 0x98,
-	0xdb, 0x76, 0x50, 0xd7, 0xce, 0x9f, 0xcd, 0xc1, 0x86, 0x0e, 0xa9, 0x0b, 0xfa, 0x9e, 0x58, 0xf0,
-	0xb2, 0x80, 0xa8, 0xf4, 0x89, 0x01, 0xe1, 0xcf, 0x0e, 0xea, 0x1c, 0x33, 0xc1, 0x32, 0x9e, 0xaf,
-	0xf0, 0x97, 0xda, 0x2b, 0x55, 0x16, 0xf0, 0x54, 0xef, 0x68, 0xeb, 0x71, 0xaf, 0x54, 0x59, 0xd4,
-	0x66, 0xe9, 0x61, 0x0d, 0x91, 0x07, 0xd9, 0x86, 0x66, 0xba, 0xc4, 0x00, 0xdd, 0x21, 0xcb, 0xe7,
-	0x26, 0xbb, 0x6d, 0x02, 0x67, 0xcd, 0x34, 0x51, 0x71, 0x8d, 0x16, 0x00, 0xe1, 0xbf, 0x0e, 0xf2,
-	0x09, 0xa4, 0xee, 0x59, 0x69, 0x6a, 0xcc, 0x7e, 0xed, 0xfe, 0xec, 0x31, 0x72, 0xf5, 0x38, 0x6d,
-	0x24, 0xe0, 0xac, 0xd9, 0x09, 0x4b, 0x0b, 0x26, 0x4c, 0x22, 0x06, 0xa4, 0x82, 0xb5, 0x0c, 0xef,
-	0x31, 0x19, 0xfe, 0x63, 0x32, 0xd6, 0x1b, 0x32, 0xea, 0x41, 0x75, 0x1a, 0x83, 0x0a, 0xff, 0x72,
-	0x10, 0x3e, 0xb9, 0x64, 0xb9, 0xaa, 0x5c, 0x9e, 0xb2, 0x98, 0xe6, 0x2f, 0x18, 0x70, 0xc8, 0x50,
-	0x36, 0x33, 0x82, 0xe0, 0x13, 0x0b, 0x1b, 0x6b, 0xe6, 0x35, 0xd7, 0xec, 0x7e, 0xb8, 0xfd, 0x87,
-	0xe1, 0x1e, 0x22, 0x6f, 0xa1, 0xcf, 0x20, 0xae, 0x43, 0x0c, 0x08, 0x53, 0x84, 0x40, 0xc5, 0x29,
-	0x98, 0xf2, 0x72, 0xdd, 0xdf, 0x99, 0xee, 0x36, 0x4c, 0x0f, 0x7f, 0x73, 0x50, 0xcf, 0x98, 0x66,
-	0x76, 0xe0, 0xa9, 0xef, 0x55, 0xdb, 0xd1, 0x6e, 0x6c, 0xc7, 0x06, 0x6a, 0x5f, 0xb0, 0x95, 0x4d,
-	0xbf, 0x3e, 0xde, 0xdf, 0x17, 0xef, 0xe1, 0xbe, 0x6c, 0x22, 0x5f, 0x30, 0x2a, 0x79, 0x0e, 0x16,
-	0x75, 0x89, 0x45, 0xe1, 0x77, 0xb6, 0xb5, 0x69, 0x4a, 0x35, 0xed, 0xdd, 0xad, 0x05, 0x75, 0x96,
-	0xcd, 0x62, 0xdc, 0x25, 0x16, 0x23, 0x57, 0x94, 0x29, 0x83, 0xf6, 0xba, 0x04, 0xce, 0xe1, 0x0f,
-	0xf6, 0x5a, 0xbb, 0x08, 0xcf, 0xb9, 0xf6, 0x89, 0x2e, 0x4f, 0xbf, 0xb9, 0xba, 0x19, 0x39, 0xd7,
-	0x37, 0x23, 0xe7, 0xff, 0x9b, 0x91, 0xf3, 0xeb, 0xed, 0xa8, 0x75, 0x7d, 0x3b, 0x6a, 0xfd, 0x73,
-	0x3b, 0x6a, 0x7d, 0xbf, 0x1f, 0x2f, 0x55, 0x52, 0xce, 0xf4, 0xe6, 0x4f, 0xe0, 0x3b, 0xe0, 0x20,
-	0x67, 0xea, 0x47, 0x2e, 0x2e, 0x0c, 0x9a, 0xd0, 0x62, 0x59, 0xff, 0x22, 0xcc, 0x7c, 0xf8, 0x05,
-	0xfc, 0xfc, 0x4d, 0x00, 0x00, 0x00, 0xff, 0xff, 0xfa, 0x3a, 0x2f, 0x8e, 0x7f, 0x07, 0x00, 0x00,
+	// 967 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xac, 0x56, 0x4f, 0x8f, 0xdb, 0x44,
+	0x14, 0x5f, 0x37, 0xb6, 0x37, 0x79, 0x9b, 0xa0, 0x32, 0x8a, 0xaa, 0x34, 0x5a, 0x42, 0xb1, 0x84,
+	0xb4, 0x42, 0xed, 0x46, 0x5d, 0x40, 0xaa, 0x7a, 0x40, 0x6a, 0xaa, 0x72, 0x43, 0x5d, 0xcd, 0x8a,
+	0x0b, 0x97, 0x6a, 0xe2, 0xbc, 0x38, 0x56, 0x6c, 0x8f, 0x99, 0x19, 0x6f, 0xbb, 0x47, 0xae, 0x9c,
+	0xb8, 0xf2, 0x2d, 0x7a, 0x40, 0x82, 0x0f, 0xc0, 0xa1, 0xc7, 0x8a, 0x13, 0xe2, 0x80, 0xd0, 0xee,
+	0x81, 0x13, 0xdf, 0x01, 0xcd, 0x1f, 0xc7, 0xde, 0x25, 0x40, 0x5b, 0xf5, 0x12, 0xbd, 0xdf, 0xcb,
+	0x9b, 0x99, 0xf7, 0x7e, 0xef, 0xbd, 0x9f, 0x0c, 0x51, 0x8c, 0x59, 0xc6, 0xa6, 0x31, 0xcf, 0xf3,
+	0x54, 0x29, 0xc4, 0xe9, 0xe9, 0xdd, 0x06, 0x1c, 0x96, 0x82, 0x2b, 0x4e, 0x88, 0x89, 0x39, 0x6c,
+	0xdc, 0xa7, 0x77, 0xc7, 0xef, 0xb2, 0x3c, 0x2d, 0xf8, 0xd4, 0xfc, 0xda, 0xb0, 0xf1, 0xcd, 0x98,
+	0xcb, 0x9c, 0xcb, 0x27, 0x06, 0x4d, 0x2d, 0x70, 0x7f, 0x0d, 0x13, 0x9e, 0x70, 0xeb, 0xd7, 0x96,
+	0xf5, 0x46, 0x7f, 0x79, 0x10, 0x1e, 0x33, 0xc1, 0x72, 0x49, 0x3e, 0x80, 0x7e, 0xb9, 0x62, 0x12,
+	0x9f, 0xcc, 0x33, 0x1e, 0xaf, 0xe5, 0xc8, 0xbb, 0xe5, 0x1d, 0x74, 0xe8, 0x9e, 0xf1, 0xcd, 0x8c,
+	0x4b, 0x87, 0x08, 0x54, 0xe2, 0xac, 0x0e, 0xb9, 0x66, 0x43, 0x8c, 0xcf, 0x85, 0x8c, 0xa1, 0xcb,
+	0x94, 0xc2, 0xbc, 0x54, 0x72, 0xd4, 0xb9, 0xe5, 0x1d, 0x0c, 0xe8, 0x06, 0x93, 0x0f, 0xe1, 0x9d,
+	0x98, 0x17, 0xcb, 0x54, 0xe4, 0xf5, 0x05, 0xbe, 0xb9, 0x60, 0xe0, 0xbc, 0xcd, 0x2b, 0x52, 0xb1,
+	0x2c, 0xab, 0x83, 0x02, 0xfb, 0x8a, 0xf1, 0xb9, 0x90, 0x11, 0xec, 0x0a, 0x2c, 0x59, 0x2a, 0xe4,
+	0x28, 0x34, 0x8f, 0xd4, 0xf0, 0xfe, 0x7b, 0xdf, 0xfe, 0xf9, 0xfc, 0xa3, 0x91, 0x65, 0xf4, 0x59,
+	0x8b, 0x53, 0x5b, 0x64, 0x44, 0xc1, 0x3f, 0x41, 0xa6, 0xc8, 0x11, 0xec, 0xb2, 0x38, 0xe6, 0x55,
+	0xa1, 0x4c, 0x9d, 0xbd, 0xd9, 0xe8, 0x97, 0x1f, 0xee, 0x0c, 0x1d, 0x61, 0x0f, 0x16, 0x0b, 0x81,
+	0x52, 0x9e, 0x28, 0x91, 0x16, 0x09, 0xad, 0x03, 0xc9, 0x0d, 0x08, 0xe5, 0x8a, 0x09, 0xb4, 0x75,
+	0x0f, 0xa8, 0x43, 0xd1, 0x8f, 0x1e, 0x04, 0x27, 0xa8, 0xaa, 0x52, 0xa7, 0x55, 0x56, 0xa2, 0xe4,
+	0x12, 0xed, 0xad, 0xb4, 0x86, 0x64, 0x08, 0x01, 0x96, 0x3c, 0x5e, 0x99, 0xa3, 0x3e, 0xb5, 0x40,
+	0xc7, 0x3b, 0x72, 0x1c, 0x57, 0x35, 0x24, 0x9f, 0x40, 0x20, 0x91, 0x29, 0xcd, 0x50, 0xe7, 0x60,
+	0xef, 0x68, 0x74, 0xf8, 0xcf, 0xfe, 0x1f, 0xea, 0x42, 0x66, 0xfe, 0x8b, 0xdf, 0xdf, 0xdf, 0xa1,
+	0x36, 0x98, 0xec, 0x43, 0x4f, 0xad, 0x04, 0xca, 0x15, 0xcf, 0x16, 0x86, 0xb6, 0x01, 0x6d, 0x1c,
+	0xe4, 0x3a, 0x74, 0xb4, 0x5f, 0x13, 0xd6, 0xa7, 0xda, 0x8c, 0x1e, 0x43, 0xf0, 0xa8, 0x50, 0xe2,
+	0x8c, 0xdc, 0x06, 0x7f, 0x29, 0x78, 0xfe, 0xbf, 0x5c, 0x98, 0x28, 0x9d, 0x76, 0x8e, 0x52, 0xb2,
+	0x04, 0x4d, 0x39, 0x7d, 0x5a, 0xc3, 0x68, 0x09, 0xe1, 0xc3, 0x15, 0x13, 0x49, 0xab, 0x60, 0xaf,
+	0x5d, 0x30, 0x71, 0xef, 0xd8, 0xc1, 0xb1, 0xb7, 0xed, 0x43, 0xcf, 0xf5, 0x1f, 0x17, 0x86, 0x86,
+	0x2e, 0x6d, 0x1c, 0xfa, 0x9e, 0x44, 0xf0, 0xaa, 0x34, 0xa3, 0xd2, 0xa7, 0x16, 0x44, 0xdf, 0x78,
+	0xd0, 0x7d, 0x88, 0x02, 0x73, 0x5e, 0x9c, 0x91, 0x4f, 0x35, 0x57, 0xaa, 0x2a, 0xcd, 0x53, 0x7b,
+	0x47, 0x37, 0xb7, 0x73, 0xa5, 0xaa, 0xb2, 0x21, 0x4b, 0x37, 0x6b, 0x08, 0x81, 0x99, 0x6d, 0x93,
+	0x4c, 0x8f, 0x5a, 0xa0, 0x33, 0xc4, 0x62, 0x61, 0x67, 0xb7, 0x43, 0x8d, 0xad, 0x23, 0xed, 0xa8,
+	0xf8, 0xb6, 0x16, 0x03, 0xa2, 0xdf, 0x3c, 0x08, 0xa9, 0x99, 0xba, 0x37, 0x9a, 0xa6, 0x56, 0xef,
+	0xaf, 0x5d, 0xee, 0x3d, 0x01, 0x5f, 0xb7, 0xd3, 0x8d, 0x84, 0xb1, 0x75, 0xf4, 0x0a, 0xb3, 0x12,
+	0x85, 0x9d, 0x88, 0x01, 0xad, 0x61, 0x53, 0x46, 0xb0, 0xad, 0x8c, 0x70, 0x5b, 0x19, 0xbb, 0xad,
+	0x32, 0x9a, 0x46, 0x75, 0x5b, 0x8d, 0x8a, 0xee, 0x41, 0xf8, 0x05, 0xe6, 0x73, 0x14, 0x26, 0xcf,
+	0x56, 0x6d, 0xfd, 0xa6, 0x82, 0x21, 0x04, 0x52, 0xb1, 0x35, 0xd6, 0x33, 0x6d, 0x40, 0xf4, 0x93,
+	0x07, 0xe1, 0xe3, 0xe5, 0x32, 0x8d, 0x51, 0x2f, 0xcc, 0x1c, 0x97, 0x5c, 0xa0, 0x3b, 0xe9, 0x90,
+	0x4e, 0x2e, 0xe1, 0x85, 0x3d, 0xd7, 0xa5, 0xc6, 0xfe, 0x8f, 0x55, 0x18, 0x43, 0x77, 0xc9, 0xd2,
+	0xac, 0xd2, 0x8b, 0xe7, 0x5b, 0x45, 0xa9, 0x31, 0xb9, 0x07, 0xe1, 0x53, 0x56, 0x28, 0xd4, 0xd3,
+	0xae, 0xf7, 0x64, 0xbc, 0xad, 0xf7, 0xb6, 0x10, 0xd7, 0x7c, 0x17, 0xaf, 0x73, 0x28, 0xf0, 0x99,
+	0xaa, 0x09, 0xd2, 0x76, 0xf4, 0xdc, 0x03, 0x38, 0x16, 0x3c, 0x46, 0x5c, 0xa4, 0x45, 0x42, 0x3e,
+	0x83, 0x6e, 0xec, 0x66, 0xcc, 0x8d, 0xd6, 0xfe, 0xb6, 0xeb, 0xeb, 0x39, 0x74, 0x0f, 0x6c, 0xce,
+	0x90, 0xfb, 0x7a, 0x4d, 0xf4, 0xd3, 0x5a, 0x30, 0x5e, 0x2d, 0xbb, 0xfa, 0x40, 0xbd, 0xab, 0x9d,
+	0xcd, 0xae, 0x3a, 0xb6, 0x15, 0xd6, 0x8b, 0x60, 0x40, 0x84, 0x10, 0x3c, 0x90, 0x6b, 0x5c, 0x5c,
+	0xd2, 0x5d, 0xef, 0x8a, 0xee, 0x36, 0x7d, 0x70, 0xc2, 0xe5, 0xfa, 0xb0, 0x69, 0x7d, 0xe7, 0xca,
+	0x8e, 0x1a, 0x66, 0xfc, 0x16, 0x33, 0x3f, 0x7b, 0x40, 0x1e, 0x9d, 0x62, 0xa1, 0x36, 0xc5, 0x62,
+	0xc2, 0x8a, 0xb7, 0xa8, 0x77, 0xa3, 0x86, 0x2b, 0xdb, 0xe3, 0x0d, 0x13, 0x8d, 0xea, 0x06, 0x6d,
+	0xd5, 0xbd, 0xac, 0x75, 0xe1, 0x55, 0xad, 0x1b, 0x42, 0xb0, 0xd4, 0xb6, 0x99, 0xf5, 0x2e, 0xb5,
+	0x20, 0xca, 0x00, 0x4c, 0x15, 0xc7, 0x66, 0x47, 0xde, 0x5e, 0xf6, 0x9b, 0x1d, 0xf4, 0x5b, 0x3b,
+	0x18, 0x7d, 0xef, 0xc1, 0x9e, 0x25, 0xcd, 0x4a, 0xe2, 0xeb, 0xbe, 0x57, 0x8b, 0x65, 0xa7, 0x25,
+	0x96, 0xd7, 0xa1, 0xb3, 0xc6, 0x33, 0x37, 0x03, 0xda, 0xbc, 0x2c, 0x9f, 0xc1, 0x55, 0xf9, 0xbc,
+	0x01, 0xa1, 0x40, 0x26, 0x79, 0x61, 0x28, 0xea, 0x51, 0x87, 0xa2, 0x2f, 0x5d, 0x6a, 0xb3, 0x8c,
+	0xe9, 0xb0, 0x7f, 0x4f, 0xad, 0xb5, 0xfe, 0x56, 0x27, 0x37, 0xeb, 0x4f, 0xc0, 0x17, 0x55, 0x86,
+	0x26, 0xbd, 0x1e, 0x35, 0x76, 0xf4, 0xb5, 0xbb, 0xd6, 0xe9, 0xe2, 0x9b, 0x5c, 0xfb, 0x9a, 0x2c,
+	0xcf, 0x3e, 0x7f, 0x71, 0x3e, 0xf1, 0x5e, 0x9e, 0x4f, 0xbc, 0x3f, 0xce, 0x27, 0xde, 0x77, 0x17,
+	0x93, 0x9d, 0x97, 0x17, 0x93, 0x9d, 0x5f, 0x2f, 0x26, 0x3b, 0x5f, 0xdd, 0x4e, 0x52, 0xb5, 0xaa,
+	0xe6, 0x7a, 0xdd, 0xa6, 0x66, 0xf1, 0xee, 0x14, 0xa8, 0x9e, 0x72, 0xb1, 0xb6, 0x68, 0xca, 0xca,
+	0xb4, 0xf9, 0x40, 0x98, 0x87, 0xe6, 0x83, 0xe8, 0xe3, 0xbf, 0x03, 0x00, 0x00, 0xff, 0xff, 0x80,
+	0x1a, 0xf9, 0x65, 0x8e, 0x09, 0x00, 0x00,
 }
 
 func (m *Params) Marshal() (dAtA []byte, err error) {
@@ -1374,6 +1679,214 @@ func (m *Repair) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 		i = encodeVarintCommittee(dAtA, i, uint64(len(m.Account)))
 		i--
 		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Member) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Member) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Member) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Stake != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Stake))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Account) > 0 {
+		i -= len(m.Account)
+		copy(dAtA[i:], m.Account)
+		i = encodeVarintCommittee(dAtA, i, uint64(len(m.Account)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Office) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Office) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Office) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Next != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Next))
+		i--
+		dAtA[i] = 0x30
+	}
+	if len(m.Wanted) > 0 {
+		for iNdEx := len(m.Wanted) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Wanted[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintCommittee(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x2a
+		}
+	}
+	if m.Failures != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Failures))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Attempt != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Attempt))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Gone {
+		i--
+		if m.Gone {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Before) > 0 {
+		i -= len(m.Before)
+		copy(dAtA[i:], m.Before)
+		i = encodeVarintCommittee(dAtA, i, uint64(len(m.Before)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Proceeding) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Proceeding) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Proceeding) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.State) > 0 {
+		i -= len(m.State)
+		copy(dAtA[i:], m.State)
+		i = encodeVarintCommittee(dAtA, i, uint64(len(m.State)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.Old) > 0 {
+		i -= len(m.Old)
+		copy(dAtA[i:], m.Old)
+		i = encodeVarintCommittee(dAtA, i, uint64(len(m.Old)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Members) > 0 {
+		for iNdEx := len(m.Members) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Members[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintCommittee(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x12
+		}
+	}
+	{
+		size, err := m.Ceremony.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintCommittee(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0xa
+	return len(dAtA) - i, nil
+}
+
+func (m *Asked) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Asked) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Asked) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Next != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Next))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Epoch != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Epoch))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Before != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Before))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Attempts != 0 {
+		i = encodeVarintCommittee(dAtA, i, uint64(m.Attempts))
+		i--
+		dAtA[i] = 0x8
 	}
 	return len(dAtA) - i, nil
 }
@@ -1828,6 +2341,99 @@ func (m *Repair) Size() (n int) {
 	}
 	if m.Epoch != 0 {
 		n += 1 + sovCommittee(uint64(m.Epoch))
+	}
+	return n
+}
+
+func (m *Member) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Account)
+	if l > 0 {
+		n += 1 + l + sovCommittee(uint64(l))
+	}
+	if m.Stake != 0 {
+		n += 1 + sovCommittee(uint64(m.Stake))
+	}
+	return n
+}
+
+func (m *Office) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Before)
+	if l > 0 {
+		n += 1 + l + sovCommittee(uint64(l))
+	}
+	if m.Gone {
+		n += 2
+	}
+	if m.Attempt != 0 {
+		n += 1 + sovCommittee(uint64(m.Attempt))
+	}
+	if m.Failures != 0 {
+		n += 1 + sovCommittee(uint64(m.Failures))
+	}
+	if len(m.Wanted) > 0 {
+		for _, e := range m.Wanted {
+			l = e.Size()
+			n += 1 + l + sovCommittee(uint64(l))
+		}
+	}
+	if m.Next != 0 {
+		n += 1 + sovCommittee(uint64(m.Next))
+	}
+	return n
+}
+
+func (m *Proceeding) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = m.Ceremony.Size()
+	n += 1 + l + sovCommittee(uint64(l))
+	if len(m.Members) > 0 {
+		for _, e := range m.Members {
+			l = e.Size()
+			n += 1 + l + sovCommittee(uint64(l))
+		}
+	}
+	l = len(m.Old)
+	if l > 0 {
+		n += 1 + l + sovCommittee(uint64(l))
+	}
+	l = len(m.State)
+	if l > 0 {
+		n += 1 + l + sovCommittee(uint64(l))
+	}
+	return n
+}
+
+func (m *Asked) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Attempts != 0 {
+		n += 1 + sovCommittee(uint64(m.Attempts))
+	}
+	if m.Before != 0 {
+		n += 1 + sovCommittee(uint64(m.Before))
+	}
+	if m.Epoch != 0 {
+		n += 1 + sovCommittee(uint64(m.Epoch))
+	}
+	if m.Next != 0 {
+		n += 1 + sovCommittee(uint64(m.Next))
 	}
 	return n
 }
@@ -3110,6 +3716,615 @@ func (m *Repair) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Epoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipCommittee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Member) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowCommittee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Member: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Member: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Account", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Account = append(m.Account[:0], dAtA[iNdEx:postIndex]...)
+			if m.Account == nil {
+				m.Account = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Stake", wireType)
+			}
+			m.Stake = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Stake |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipCommittee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Office) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowCommittee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Office: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Office: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Before", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Before = append(m.Before[:0], dAtA[iNdEx:postIndex]...)
+			if m.Before == nil {
+				m.Before = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Gone", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Gone = bool(v != 0)
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Attempt", wireType)
+			}
+			m.Attempt = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Attempt |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Failures", wireType)
+			}
+			m.Failures = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Failures |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Wanted", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Wanted = append(m.Wanted, Member{})
+			if err := m.Wanted[len(m.Wanted)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Next", wireType)
+			}
+			m.Next = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Next |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipCommittee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Proceeding) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowCommittee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Proceeding: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Proceeding: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Ceremony", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Ceremony.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Members", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Members = append(m.Members, Member{})
+			if err := m.Members[len(m.Members)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Old", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Old = append(m.Old[:0], dAtA[iNdEx:postIndex]...)
+			if m.Old == nil {
+				m.Old = []byte{}
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field State", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.State = append(m.State[:0], dAtA[iNdEx:postIndex]...)
+			if m.State == nil {
+				m.State = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipCommittee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthCommittee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Asked) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowCommittee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Asked: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Asked: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Attempts", wireType)
+			}
+			m.Attempts = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Attempts |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Before", wireType)
+			}
+			m.Before = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Before |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Epoch", wireType)
+			}
+			m.Epoch = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Epoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Next", wireType)
+			}
+			m.Next = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowCommittee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Next |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

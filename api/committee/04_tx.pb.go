@@ -539,11 +539,13 @@ const _ = grpc.SupportPackageIsVersion4
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://godoc.org/google.golang.org/grpc#ClientConn.NewStream.
 type MsgClient interface {
-	// Post brings messages of a member to the ceremony of a purpose: keys, deals, complaints or ready.
+	// Post brings messages of a member to the ceremony of a purpose: keys, deals, complaints or ready. It takes those that fit, and fails if
+	// none does. Once the ceremony is over it takes one more ready message of a seat that was silent.
 	Post(ctx context.Context, in *MsgPost, opts ...grpc.CallOption) (*MsgPostResponse, error)
 	// AskRepair says that a member's enclave has lost its shares of the group in charge.
 	AskRepair(ctx context.Context, in *MsgAskRepair, opts ...grpc.CallOption) (*MsgAskRepairResponse, error)
-	// PostRepair brings messages of a member to the repair of an account's shares.
+	// PostRepair brings messages of a member to the repair of an account's shares, as Post does. Once it is done it takes the ready message
+	// of that account, if its seat was not ready before.
 	PostRepair(ctx context.Context, in *MsgPostRepair, opts ...grpc.CallOption) (*MsgPostRepairResponse, error)
 	// UpdateParams is for governance.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
@@ -595,11 +597,13 @@ func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts 
 
 // MsgServer is the server API for Msg service.
 type MsgServer interface {
-	// Post brings messages of a member to the ceremony of a purpose: keys, deals, complaints or ready.
+	// Post brings messages of a member to the ceremony of a purpose: keys, deals, complaints or ready. It takes those that fit, and fails if
+	// none does. Once the ceremony is over it takes one more ready message of a seat that was silent.
 	Post(context.Context, *MsgPost) (*MsgPostResponse, error)
 	// AskRepair says that a member's enclave has lost its shares of the group in charge.
 	AskRepair(context.Context, *MsgAskRepair) (*MsgAskRepairResponse, error)
-	// PostRepair brings messages of a member to the repair of an account's shares.
+	// PostRepair brings messages of a member to the repair of an account's shares, as Post does. Once it is done it takes the ready message
+	// of that account, if its seat was not ready before.
 	PostRepair(context.Context, *MsgPostRepair) (*MsgPostRepairResponse, error)
 	// UpdateParams is for governance.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)

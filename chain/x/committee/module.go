@@ -1,0 +1,137 @@
+// Package committee is the chain's module that runs the ceremonies of groups with a shared key, whatever the key is for: who makes a
+// fresh key or takes one over, who is in charge from which height on, and the repair of members that lost their shares.
+package committee
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	gwruntime "github.com/grpc-ecosystem/grpc-gateway/runtime"
+
+	autocliv1 "cosmossdk.io/api/cosmos/autocli/v1"
+	"cosmossdk.io/core/appmodule"
+
+	"github.com/cosmos/cosmos-sdk/client"
+	"github.com/cosmos/cosmos-sdk/codec"
+	"github.com/cosmos/cosmos-sdk/codec/legacy"
+	cdctypes "github.com/cosmos/cosmos-sdk/codec/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/module"
+	"github.com/cosmos/cosmos-sdk/types/msgservice"
+
+	api "github.com/cella-network/cella/api/committee"
+)
+
+// AppModule joins the keeper to an application.
+type AppModule struct{ keeper *Keeper }
+
+var (
+	_ appmodule.AppModule     = AppModule{}
+	_ appmodule.HasEndBlocker = AppModule{}
+	_ module.AppModuleBasic   = AppModule{}
+	_ module.HasGenesis       = AppModule{}
+	_ module.HasServices      = AppModule{}
+)
+
+// NewAppModule wraps a keeper.
+func NewAppModule(k *Keeper) AppModule { return AppModule{keeper: k} }
+
+func (AppModule) IsOnePerModuleType()      {}
+func (AppModule) IsAppModule()             {}
+func (AppModule) Name() string             { return ModuleName }
+func (AppModule) ConsensusVersion() uint64 { return 1 }
+
+// RegisterLegacyAminoCodec names the messages for amino-JSON signing.
+func (AppModule) RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
+	cdc.RegisterConcrete(&api.Params{}, "cella/x/committee/Params", nil)
+	legacy.RegisterAminoMsg(cdc, &api.MsgPost{}, "cella/MsgPost")
+	legacy.RegisterAminoMsg(cdc, &api.MsgAskRepair{}, "cella/MsgAskRepair")
+	legacy.RegisterAminoMsg(cdc, &api.MsgPostRepair{}, "cella/MsgPostRepair")
+	legacy.RegisterAminoMsg(cdc, &api.MsgUpdateParams{}, "cella/x/committee/MsgUpdateParams")
+}
+
+// RegisterInterfaces names the messages for protobuf.
+func (AppModule) RegisterInterfaces(r cdctypes.InterfaceRegistry) {
+	r.RegisterImplementations((*sdk.Msg)(nil), &api.MsgPost{}, &api.MsgAskRepair{}, &api.MsgPostRepair{}, &api.MsgUpdateParams{})
+	msgservice.RegisterMsgServiceDesc(r, &api.Msg_serviceDesc)
+}
+
+// RegisterGRPCGatewayRoutes serves the queries over HTTP.
+func (AppModule) RegisterGRPCGatewayRoutes(c client.Context, mux *gwruntime.ServeMux) {
+	if err := api.RegisterQueryHandlerClient(context.Background(), mux, api.NewQueryClient(c)); err != nil {
+		panic(err)
+	}
+}
+
+// RegisterServices serves messages and queries.
+func (m AppModule) RegisterServices(cfg module.Configurator) {
+	api.RegisterMsgServer(cfg.MsgServer(), msgServer{m.keeper})
+	api.RegisterQueryServer(cfg.QueryServer(), queryServer{m.keeper})
+}
+
+// EndBlock ends phases, changes who is in charge and begins what is to begin.
+func (m AppModule) EndBlock(ctx context.Context) error { return m.keeper.EndBlock(ctx) }
+
+// DefaultGenesis is the state of a new chain.
+func (AppModule) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
+	return cdc.MustMarshalJSON(DefaultGenesis())
+}
+
+// ValidateGenesis checks a state before a chain starts with it.
+func (m AppModule) ValidateGenesis(cdc codec.JSONCodec, _ client.TxEncodingConfig, raw json.RawMessage) error {
+	var g api.GenesisState
+	if err := cdc.UnmarshalJSON(raw, &g); err != nil {
+		return fmt.Errorf("%s genesis: %w", ModuleName, err)
+	}
+	return ValidateGenesis(&g)
+}
+
+// InitGenesis stores a state; a bad one ends the start of the chain.
+func (m AppModule) InitGenesis(ctx sdk.Context, cdc codec.JSONCodec, raw json.RawMessage) {
+	var g api.GenesisState
+	cdc.MustUnmarshalJSON(raw, &g)
+	if err := m.keeper.InitGenesis(ctx, &g); err != nil {
+		panic(err)
+	}
+}
+
+// ExportGenesis returns the state.
+func (m AppModule) ExportGenesis(ctx sdk.Context, cdc codec.JSONCodec) json.RawMessage {
+	g, err := m.keeper.ExportGenesis(ctx)
+	if err != nil {
+		panic(err)
+	}
+	return cdc.MustMarshalJSON(g)
+}
+
+// AutoCLIOptions gives the module's commands their words.
+func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
+	arg := func(fields ...string) (args []*autocliv1.PositionalArgDescriptor) {
+		for _, f := range fields {
+			args = append(args, &autocliv1.PositionalArgDescriptor{ProtoField: f})
+		}
+		return args
+	}
+	return &autocliv1.ModuleOptions{
+		Query: &autocliv1.ServiceCommandDescriptor{
+			Service: "cella.committee.v1.Query",
+			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
+				{RpcMethod: "Params", Use: "params", Short: "Show the rules of ceremonies"},
+				{RpcMethod: "Charge", Use: "charge [purpose]", Short: "Show which group is in charge", PositionalArgs: arg("purpose")},
+				{RpcMethod: "Ceremony", Use: "ceremony [purpose]", Short: "Show the ceremony that goes on, or the last one", PositionalArgs: arg("purpose")},
+				{RpcMethod: "Repairs", Use: "repairs [purpose]", Short: "List the repairs that go on", PositionalArgs: arg("purpose")},
+				{RpcMethod: "Repair", Use: "repair [purpose] [account]", Short: "Show one repair", PositionalArgs: arg("purpose", "account")},
+			},
+		},
+		Tx: &autocliv1.ServiceCommandDescriptor{
+			Service: "cella.committee.v1.Msg",
+			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
+				{RpcMethod: "Post", Skip: true}, // a node's enclave speaks, not a person
+				{RpcMethod: "PostRepair", Skip: true},
+				{RpcMethod: "AskRepair", Use: "ask-repair [purpose] [epoch]", Short: "Ask for the repair of an enclave's shares", PositionalArgs: arg("purpose", "epoch")},
+				{RpcMethod: "UpdateParams", Use: "update-params-proposal [params]", Short: "Propose new rules; all of them must be given", PositionalArgs: arg("params"), GovProposal: true},
+			},
+		},
+	}
+}
