@@ -27,7 +27,7 @@ const _ = proto.GoGoProtoPackageIsVersion3 // please upgrade the proto package
 
 // Params are what governance decides about numbers and the proposer lottery.
 type Params struct {
-	// keep_blocks is how many seeds, numbers and turns are kept for queries.
+	// keep_blocks is how many seeds, numbers and turns are kept.
 	KeepBlocks int64 `protobuf:"varint,1,opt,name=keep_blocks,json=keepBlocks,proto3" json:"keep_blocks,omitempty"`
 	// epoch_blocks, half_life, age_cap and prior are those of lottery.Rules.
 	EpochBlocks uint64 `protobuf:"varint,2,opt,name=epoch_blocks,json=epochBlocks,proto3" json:"epoch_blocks,omitempty"`
@@ -657,6 +657,477 @@ func (m *EventBadShare) GetHeight() int64 {
 	return 0
 }
 
+// State is where the chain's numbers stand, beside beacon.Tip.
+type State struct {
+	// head is the last height that was executed.
+	Head int64 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
+	// epoch and key are those of the group under which numbers come, key is empty before the first group.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Key   []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// void_below and void_hash: missing heights below take their seed from this block hash.
+	VoidBelow int64  `protobuf:"varint,4,opt,name=void_below,json=voidBelow,proto3" json:"void_below,omitempty"`
+	VoidHash  []byte `protobuf:"bytes,5,opt,name=void_hash,json=voidHash,proto3" json:"void_hash,omitempty"`
+	// last is the highest height whose number came, 0 before the first; last_number is that number.
+	Last       int64  `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
+	LastNumber []byte `protobuf:"bytes,7,opt,name=last_number,json=lastNumber,proto3" json:"last_number,omitempty"`
+	// omitted says that block head left out a number that it could have carried.
+	Omitted bool `protobuf:"varint,8,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	// first is the height of the chain's first seed.
+	First int64 `protobuf:"varint,9,opt,name=first,proto3" json:"first,omitempty"`
+}
+
+func (m *State) Reset()         { *m = State{} }
+func (m *State) String() string { return proto.CompactTextString(m) }
+func (*State) ProtoMessage()    {}
+func (*State) Descriptor() ([]byte, []int) {
+	return fileDescriptor_b24a7e6e07b562d4, []int{9}
+}
+func (m *State) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *State) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_State.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *State) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_State.Merge(m, src)
+}
+func (m *State) XXX_Size() int {
+	return m.Size()
+}
+func (m *State) XXX_DiscardUnknown() {
+	xxx_messageInfo_State.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_State proto.InternalMessageInfo
+
+func (m *State) GetHead() int64 {
+	if m != nil {
+		return m.Head
+	}
+	return 0
+}
+
+func (m *State) GetEpoch() uint64 {
+	if m != nil {
+		return m.Epoch
+	}
+	return 0
+}
+
+func (m *State) GetKey() []byte {
+	if m != nil {
+		return m.Key
+	}
+	return nil
+}
+
+func (m *State) GetVoidBelow() int64 {
+	if m != nil {
+		return m.VoidBelow
+	}
+	return 0
+}
+
+func (m *State) GetVoidHash() []byte {
+	if m != nil {
+		return m.VoidHash
+	}
+	return nil
+}
+
+func (m *State) GetLast() int64 {
+	if m != nil {
+		return m.Last
+	}
+	return 0
+}
+
+func (m *State) GetLastNumber() []byte {
+	if m != nil {
+		return m.LastNumber
+	}
+	return nil
+}
+
+func (m *State) GetOmitted() bool {
+	if m != nil {
+		return m.Omitted
+	}
+	return false
+}
+
+func (m *State) GetFirst() int64 {
+	if m != nil {
+		return m.First
+	}
+	return 0
+}
+
+// Candidate is a validator in the proposer lottery.
+type Candidate struct {
+	Address  []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Operator []byte `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Stake    uint64 `protobuf:"varint,3,opt,name=stake,proto3" json:"stake,omitempty"`
+	Age      uint64 `protobuf:"varint,4,opt,name=age,proto3" json:"age,omitempty"`
+	Turns    uint64 `protobuf:"varint,5,opt,name=turns,proto3" json:"turns,omitempty"`
+	Proposed uint64 `protobuf:"varint,6,opt,name=proposed,proto3" json:"proposed,omitempty"`
+	Omitted  bool   `protobuf:"varint,7,opt,name=omitted,proto3" json:"omitted,omitempty"`
+}
+
+func (m *Candidate) Reset()         { *m = Candidate{} }
+func (m *Candidate) String() string { return proto.CompactTextString(m) }
+func (*Candidate) ProtoMessage()    {}
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return fileDescriptor_b24a7e6e07b562d4, []int{10}
+}
+func (m *Candidate) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Candidate) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Candidate.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Candidate) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Candidate.Merge(m, src)
+}
+func (m *Candidate) XXX_Size() int {
+	return m.Size()
+}
+func (m *Candidate) XXX_DiscardUnknown() {
+	xxx_messageInfo_Candidate.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Candidate proto.InternalMessageInfo
+
+func (m *Candidate) GetAddress() []byte {
+	if m != nil {
+		return m.Address
+	}
+	return nil
+}
+
+func (m *Candidate) GetOperator() []byte {
+	if m != nil {
+		return m.Operator
+	}
+	return nil
+}
+
+func (m *Candidate) GetStake() uint64 {
+	if m != nil {
+		return m.Stake
+	}
+	return 0
+}
+
+func (m *Candidate) GetAge() uint64 {
+	if m != nil {
+		return m.Age
+	}
+	return 0
+}
+
+func (m *Candidate) GetTurns() uint64 {
+	if m != nil {
+		return m.Turns
+	}
+	return 0
+}
+
+func (m *Candidate) GetProposed() uint64 {
+	if m != nil {
+		return m.Proposed
+	}
+	return 0
+}
+
+func (m *Candidate) GetOmitted() bool {
+	if m != nil {
+		return m.Omitted
+	}
+	return false
+}
+
+// Lottery is what the next draw starts from.
+type Lottery struct {
+	// candidates are those of the last draw, in ascending order of address.
+	Candidates []Candidate `protobuf:"bytes,1,rep,name=candidates,proto3" json:"candidates"`
+	// proposer is that of the last block, omitted whether it left out a number that it could have carried.
+	Proposer []byte `protobuf:"bytes,2,opt,name=proposer,proto3" json:"proposer,omitempty"`
+	Omitted  bool   `protobuf:"varint,3,opt,name=omitted,proto3" json:"omitted,omitempty"`
+}
+
+func (m *Lottery) Reset()         { *m = Lottery{} }
+func (m *Lottery) String() string { return proto.CompactTextString(m) }
+func (*Lottery) ProtoMessage()    {}
+func (*Lottery) Descriptor() ([]byte, []int) {
+	return fileDescriptor_b24a7e6e07b562d4, []int{11}
+}
+func (m *Lottery) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Lottery) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Lottery.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Lottery) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Lottery.Merge(m, src)
+}
+func (m *Lottery) XXX_Size() int {
+	return m.Size()
+}
+func (m *Lottery) XXX_DiscardUnknown() {
+	xxx_messageInfo_Lottery.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Lottery proto.InternalMessageInfo
+
+func (m *Lottery) GetCandidates() []Candidate {
+	if m != nil {
+		return m.Candidates
+	}
+	return nil
+}
+
+func (m *Lottery) GetProposer() []byte {
+	if m != nil {
+		return m.Proposer
+	}
+	return nil
+}
+
+func (m *Lottery) GetOmitted() bool {
+	if m != nil {
+		return m.Omitted
+	}
+	return false
+}
+
+// Drawn is a turn as it is kept: candidates that are not as in the turn before.
+type Drawn struct {
+	Seed     []byte `protobuf:"bytes,1,opt,name=seed,proto3" json:"seed,omitempty"`
+	Fallback bool   `protobuf:"varint,2,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	Blocks   uint64 `protobuf:"varint,3,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	Proposer []byte `protobuf:"bytes,4,opt,name=proposer,proto3" json:"proposer,omitempty"`
+	// whole says that all candidates are listed.
+	Whole   bool        `protobuf:"varint,5,opt,name=whole,proto3" json:"whole,omitempty"`
+	Changed []Candidate `protobuf:"bytes,6,rep,name=changed,proto3" json:"changed"`
+	Gone    [][]byte    `protobuf:"bytes,7,rep,name=gone,proto3" json:"gone,omitempty"`
+}
+
+func (m *Drawn) Reset()         { *m = Drawn{} }
+func (m *Drawn) String() string { return proto.CompactTextString(m) }
+func (*Drawn) ProtoMessage()    {}
+func (*Drawn) Descriptor() ([]byte, []int) {
+	return fileDescriptor_b24a7e6e07b562d4, []int{12}
+}
+func (m *Drawn) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Drawn) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Drawn.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Drawn) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Drawn.Merge(m, src)
+}
+func (m *Drawn) XXX_Size() int {
+	return m.Size()
+}
+func (m *Drawn) XXX_DiscardUnknown() {
+	xxx_messageInfo_Drawn.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Drawn proto.InternalMessageInfo
+
+func (m *Drawn) GetSeed() []byte {
+	if m != nil {
+		return m.Seed
+	}
+	return nil
+}
+
+func (m *Drawn) GetFallback() bool {
+	if m != nil {
+		return m.Fallback
+	}
+	return false
+}
+
+func (m *Drawn) GetBlocks() uint64 {
+	if m != nil {
+		return m.Blocks
+	}
+	return 0
+}
+
+func (m *Drawn) GetProposer() []byte {
+	if m != nil {
+		return m.Proposer
+	}
+	return nil
+}
+
+func (m *Drawn) GetWhole() bool {
+	if m != nil {
+		return m.Whole
+	}
+	return false
+}
+
+func (m *Drawn) GetChanged() []Candidate {
+	if m != nil {
+		return m.Changed
+	}
+	return nil
+}
+
+func (m *Drawn) GetGone() [][]byte {
+	if m != nil {
+		return m.Gone
+	}
+	return nil
+}
+
+// Voter is a validator as beacon.Voter has it, without its stake.
+type Voter struct {
+	Consensus []byte `protobuf:"bytes,1,opt,name=consensus,proto3" json:"consensus,omitempty"`
+	Operator  []byte `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Key       []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+}
+
+func (m *Voter) Reset()         { *m = Voter{} }
+func (m *Voter) String() string { return proto.CompactTextString(m) }
+func (*Voter) ProtoMessage()    {}
+func (*Voter) Descriptor() ([]byte, []int) {
+	return fileDescriptor_b24a7e6e07b562d4, []int{13}
+}
+func (m *Voter) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Voter) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Voter.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Voter) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Voter.Merge(m, src)
+}
+func (m *Voter) XXX_Size() int {
+	return m.Size()
+}
+func (m *Voter) XXX_DiscardUnknown() {
+	xxx_messageInfo_Voter.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Voter proto.InternalMessageInfo
+
+func (m *Voter) GetConsensus() []byte {
+	if m != nil {
+		return m.Consensus
+	}
+	return nil
+}
+
+func (m *Voter) GetOperator() []byte {
+	if m != nil {
+		return m.Operator
+	}
+	return nil
+}
+
+func (m *Voter) GetKey() []byte {
+	if m != nil {
+		return m.Key
+	}
+	return nil
+}
+
+// Voters are the validators from a height on.
+type Voters struct {
+	Voters []Voter `protobuf:"bytes,1,rep,name=voters,proto3" json:"voters"`
+}
+
+func (m *Voters) Reset()         { *m = Voters{} }
+func (m *Voters) String() string { return proto.CompactTextString(m) }
+func (*Voters) ProtoMessage()    {}
+func (*Voters) Descriptor() ([]byte, []int) {
+	return fileDescriptor_b24a7e6e07b562d4, []int{14}
+}
+func (m *Voters) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Voters) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Voters.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Voters) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Voters.Merge(m, src)
+}
+func (m *Voters) XXX_Size() int {
+	return m.Size()
+}
+func (m *Voters) XXX_DiscardUnknown() {
+	xxx_messageInfo_Voters.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Voters proto.InternalMessageInfo
+
+func (m *Voters) GetVoters() []Voter {
+	if m != nil {
+		return m.Voters
+	}
+	return nil
+}
+
 func init() {
 	proto.RegisterType((*Params)(nil), "cella.beacon.v1.Params")
 	proto.RegisterType((*Number)(nil), "cella.beacon.v1.Number")
@@ -667,55 +1138,78 @@ func init() {
 	proto.RegisterType((*EventOmitted)(nil), "cella.beacon.v1.EventOmitted")
 	proto.RegisterType((*EventVoid)(nil), "cella.beacon.v1.EventVoid")
 	proto.RegisterType((*EventBadShare)(nil), "cella.beacon.v1.EventBadShare")
+	proto.RegisterType((*State)(nil), "cella.beacon.v1.State")
+	proto.RegisterType((*Candidate)(nil), "cella.beacon.v1.Candidate")
+	proto.RegisterType((*Lottery)(nil), "cella.beacon.v1.Lottery")
+	proto.RegisterType((*Drawn)(nil), "cella.beacon.v1.Drawn")
+	proto.RegisterType((*Voter)(nil), "cella.beacon.v1.Voter")
+	proto.RegisterType((*Voters)(nil), "cella.beacon.v1.Voters")
 }
 
 func init() { proto.RegisterFile("cella/beacon/v1/beacon.proto", fileDescriptor_b24a7e6e07b562d4) }
 
 var fileDescriptor_b24a7e6e07b562d4 = []byte{
-	// 678 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x9c, 0x54, 0xcf, 0x6e, 0xd3, 0x4e,
-	0x10, 0x8e, 0xe3, 0x34, 0x7f, 0x36, 0xf9, 0xfd, 0x80, 0x55, 0x29, 0x26, 0x94, 0xb4, 0xf5, 0x29,
-	0x20, 0x35, 0x56, 0x41, 0x02, 0x09, 0x89, 0x03, 0xa9, 0x7a, 0xe3, 0x9f, 0xb6, 0xa8, 0x07, 0x84,
-	0x14, 0x6d, 0xec, 0x8d, 0xb3, 0x8a, 0xed, 0xb5, 0xd6, 0x9b, 0x00, 0x2f, 0xc0, 0x81, 0x13, 0x8f,
-	0xc2, 0xa1, 0x27, 0x9e, 0xa0, 0xc7, 0x0a, 0x71, 0xe0, 0x84, 0x50, 0x7b, 0xe0, 0x35, 0xd0, 0xce,
-	0xae, 0xdb, 0x14, 0xa9, 0x07, 0xb8, 0x58, 0xf3, 0x7d, 0x33, 0x3b, 0xf3, 0xed, 0xcc, 0xac, 0xd1,
-	0x7a, 0xc8, 0x92, 0x84, 0x06, 0x63, 0x46, 0x43, 0x91, 0x05, 0x8b, 0x1d, 0x6b, 0x0d, 0x72, 0x29,
-	0x94, 0xc0, 0x57, 0xc0, 0x3b, 0xb0, 0xdc, 0x62, 0xa7, 0x7b, 0x8d, 0xa6, 0x3c, 0x13, 0x01, 0x7c,
-	0x4d, 0x4c, 0xf7, 0x66, 0x28, 0x8a, 0x54, 0x14, 0x23, 0x40, 0x81, 0x01, 0xd6, 0xb5, 0x1a, 0x8b,
-	0x58, 0x18, 0x5e, 0x5b, 0x86, 0xf5, 0x0f, 0x1d, 0x54, 0x7f, 0x49, 0x25, 0x4d, 0x0b, 0xbc, 0x81,
-	0xda, 0x33, 0xc6, 0xf2, 0xd1, 0x38, 0x11, 0xe1, 0xac, 0xf0, 0x9c, 0x4d, 0xa7, 0xef, 0x12, 0xa4,
-	0xa9, 0x21, 0x30, 0x78, 0x0b, 0x75, 0x58, 0x2e, 0xc2, 0x69, 0x19, 0x51, 0xdd, 0x74, 0xfa, 0x35,
-	0xd2, 0x06, 0xce, 0x86, 0xdc, 0x42, 0xad, 0x29, 0x4d, 0x26, 0xa3, 0x84, 0x4f, 0x98, 0xe7, 0x82,
-	0xbf, 0xa9, 0x89, 0xa7, 0x7c, 0xc2, 0xf0, 0x0d, 0xd4, 0xa0, 0x31, 0x1b, 0x85, 0x34, 0xf7, 0x6a,
-	0xe0, 0xaa, 0xd3, 0x98, 0xed, 0xd2, 0x1c, 0xaf, 0xa2, 0x95, 0x5c, 0x72, 0x21, 0xbd, 0x15, 0xa0,
-	0x0d, 0x78, 0xd4, 0xfd, 0xf8, 0xeb, 0xf3, 0xdd, 0xeb, 0xa6, 0x25, 0xef, 0xca, 0xa6, 0x18, 0xad,
-	0xfe, 0x07, 0x07, 0xd5, 0x9f, 0xcf, 0xd3, 0x31, 0x93, 0x78, 0x0d, 0xd5, 0xa7, 0x8c, 0xc7, 0x53,
-	0x65, 0x15, 0x5b, 0xa4, 0x93, 0x82, 0x32, 0x2b, 0xd3, 0x00, 0xbc, 0x8e, 0x5a, 0x05, 0x8f, 0x33,
-	0xaa, 0xe6, 0xd2, 0x08, 0xec, 0x90, 0x73, 0x42, 0xe7, 0xca, 0x20, 0x2b, 0x08, 0xec, 0x10, 0x8b,
-	0xb0, 0x87, 0x1a, 0x21, 0x95, 0x92, 0xb3, 0x08, 0x24, 0xba, 0xa4, 0x84, 0xfe, 0x43, 0xd4, 0x78,
-	0xc6, 0x8b, 0x82, 0x67, 0xf1, 0xdf, 0x09, 0xf1, 0xbf, 0x39, 0x68, 0x65, 0x2f, 0x53, 0xf2, 0xbd,
-	0x4e, 0x4e, 0xa3, 0x48, 0xb2, 0xc2, 0xf4, 0xbc, 0x45, 0x4a, 0x88, 0x1f, 0xa3, 0xa6, 0xc8, 0x99,
-	0xa4, 0x4a, 0x48, 0x38, 0xdc, 0x1a, 0x6e, 0x7d, 0x3d, 0xdc, 0xbe, 0x6d, 0xc7, 0x7a, 0x40, 0x13,
-	0x1e, 0x69, 0xdf, 0x13, 0x13, 0xbe, 0xaf, 0x24, 0xcf, 0x62, 0x72, 0x76, 0x44, 0x17, 0x2e, 0x14,
-	0x9d, 0x95, 0x83, 0x30, 0x00, 0x5f, 0x45, 0x2e, 0x8d, 0x99, 0x9d, 0x80, 0x36, 0x75, 0x9c, 0x9a,
-	0xcb, 0xac, 0x28, 0xdb, 0x0f, 0x00, 0x77, 0x51, 0x33, 0x97, 0x22, 0x17, 0x05, 0x8b, 0xbc, 0xba,
-	0x99, 0x64, 0x89, 0xb5, 0x64, 0x91, 0x72, 0xa5, 0x58, 0xe4, 0x35, 0x36, 0x9d, 0x7e, 0x93, 0x94,
-	0xd0, 0xff, 0xe2, 0xa0, 0xda, 0xab, 0xb9, 0xcc, 0x2e, 0xed, 0x06, 0x46, 0xb5, 0x82, 0xb1, 0x08,
-	0xee, 0xd3, 0x21, 0x60, 0xeb, 0x52, 0x13, 0x9a, 0x24, 0x63, 0x1a, 0xce, 0x40, 0x6b, 0x93, 0x9c,
-	0x61, 0x9d, 0xc7, 0xae, 0x9b, 0xdd, 0x19, 0x83, 0xf0, 0x03, 0xd4, 0x60, 0x99, 0x92, 0x9c, 0x69,
-	0xd9, 0x6e, 0xbf, 0x7d, 0x6f, 0x6d, 0xf0, 0xc7, 0xfb, 0x18, 0x40, 0x7b, 0x87, 0xb5, 0xa3, 0x1f,
-	0x1b, 0x15, 0x52, 0x06, 0x2f, 0x5d, 0x4b, 0xc2, 0xb5, 0x5a, 0x67, 0xd7, 0x92, 0x7e, 0x8c, 0xda,
-	0x7b, 0x0b, 0x96, 0xa9, 0x7f, 0xda, 0xac, 0xf3, 0xdd, 0x71, 0x2f, 0xec, 0x0e, 0x46, 0xb5, 0x84,
-	0x2a, 0xd3, 0x70, 0x97, 0x80, 0xed, 0xbf, 0x41, 0x1d, 0x28, 0xf4, 0xc2, 0x74, 0xed, 0xd2, 0x4a,
-	0xcb, 0x62, 0xab, 0x17, 0xc5, 0xea, 0x19, 0xa4, 0x66, 0xf3, 0xa0, 0xa0, 0x4b, 0x4a, 0xe8, 0x07,
-	0xa8, 0x05, 0xd9, 0x0f, 0x04, 0x8f, 0x74, 0xf9, 0x89, 0x14, 0xa9, 0x4d, 0x0c, 0x36, 0xfe, 0x1f,
-	0x55, 0x95, 0x80, 0x84, 0x2e, 0xa9, 0x2a, 0xe1, 0xef, 0xa1, 0xff, 0xe0, 0xc0, 0x90, 0x46, 0xfb,
-	0x53, 0x2a, 0x99, 0x7e, 0x25, 0x8b, 0x72, 0xbb, 0xec, 0x52, 0x9e, 0x13, 0x4b, 0x6a, 0xab, 0xcb,
-	0x6a, 0x87, 0xbb, 0x47, 0x27, 0x3d, 0xe7, 0xf8, 0xa4, 0xe7, 0xfc, 0x3c, 0xe9, 0x39, 0x9f, 0x4e,
-	0x7b, 0x95, 0xe3, 0xd3, 0x5e, 0xe5, 0xfb, 0x69, 0xaf, 0xf2, 0xfa, 0x4e, 0xcc, 0xd5, 0x74, 0x3e,
-	0x1e, 0x84, 0x22, 0x0d, 0x60, 0x4a, 0xdb, 0x19, 0x53, 0x6f, 0x85, 0x9c, 0x19, 0x14, 0xd0, 0x9c,
-	0xdb, 0x07, 0x3e, 0xae, 0xc3, 0x7f, 0xe9, 0xfe, 0xef, 0x00, 0x00, 0x00, 0xff, 0xff, 0x65, 0xb1,
-	0xa6, 0x8a, 0x0c, 0x05, 0x00, 0x00,
+	// 956 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xc4, 0x56, 0x4d, 0x8f, 0x23, 0x35,
+	0x13, 0x9e, 0x4e, 0xe7, 0xb3, 0x26, 0xef, 0xcb, 0x62, 0x0d, 0x4b, 0x13, 0x76, 0xb3, 0xb3, 0x7d,
+	0x1a, 0x90, 0x36, 0xd1, 0x02, 0x02, 0x69, 0x25, 0x10, 0x64, 0x18, 0x89, 0xc3, 0xb2, 0xa0, 0x1e,
+	0x34, 0x07, 0x84, 0x14, 0x39, 0xdd, 0x4e, 0x77, 0x2b, 0x1d, 0xbb, 0x65, 0x3b, 0x19, 0xe6, 0xc8,
+	0x85, 0x03, 0x27, 0x7e, 0x0a, 0x87, 0xe5, 0xc2, 0x2f, 0xd8, 0xe3, 0x82, 0x38, 0x70, 0x42, 0x68,
+	0x06, 0x89, 0xbf, 0x81, 0x5c, 0x76, 0xe7, 0x63, 0x46, 0x41, 0xc0, 0x85, 0x4b, 0x52, 0x4f, 0xd9,
+	0xae, 0x7a, 0xfc, 0x54, 0x95, 0x13, 0xb8, 0x13, 0xb3, 0xa2, 0xa0, 0xc3, 0x09, 0xa3, 0xb1, 0xe0,
+	0xc3, 0xe5, 0x43, 0x67, 0x0d, 0x4a, 0x29, 0xb4, 0x20, 0x2f, 0xe0, 0xea, 0xc0, 0xf9, 0x96, 0x0f,
+	0x7b, 0x2f, 0xd2, 0x79, 0xce, 0xc5, 0x10, 0x3f, 0xed, 0x9e, 0xde, 0x2b, 0xb1, 0x50, 0x73, 0xa1,
+	0xc6, 0x88, 0x86, 0x16, 0xb8, 0xa5, 0x83, 0x54, 0xa4, 0xc2, 0xfa, 0x8d, 0x65, 0xbd, 0xe1, 0x53,
+	0x0f, 0x9a, 0x9f, 0x52, 0x49, 0xe7, 0x8a, 0xdc, 0x83, 0xfd, 0x19, 0x63, 0xe5, 0x78, 0x52, 0x88,
+	0x78, 0xa6, 0x02, 0xef, 0xd0, 0x3b, 0xf2, 0x23, 0x30, 0xae, 0x11, 0x7a, 0xc8, 0x7d, 0xe8, 0xb2,
+	0x52, 0xc4, 0x59, 0xb5, 0xa3, 0x76, 0xe8, 0x1d, 0xd5, 0xa3, 0x7d, 0xf4, 0xb9, 0x2d, 0xaf, 0x42,
+	0x27, 0xa3, 0xc5, 0x74, 0x5c, 0xe4, 0x53, 0x16, 0xf8, 0xb8, 0xde, 0x36, 0x8e, 0xc7, 0xf9, 0x94,
+	0x91, 0x97, 0xa1, 0x45, 0x53, 0x36, 0x8e, 0x69, 0x19, 0xd4, 0x71, 0xa9, 0x49, 0x53, 0x76, 0x4c,
+	0x4b, 0x72, 0x00, 0x8d, 0x52, 0xe6, 0x42, 0x06, 0x0d, 0x74, 0x5b, 0xf0, 0xa8, 0xf7, 0xcd, 0x1f,
+	0xdf, 0xbd, 0xfe, 0x92, 0x95, 0xe4, 0xcb, 0x4a, 0x14, 0xcb, 0x35, 0xfc, 0xda, 0x83, 0xe6, 0x93,
+	0xc5, 0x7c, 0xc2, 0x24, 0xb9, 0x0d, 0xcd, 0x8c, 0xe5, 0x69, 0xa6, 0x1d, 0x63, 0x87, 0x4c, 0x50,
+	0x64, 0xe6, 0x68, 0x5a, 0x40, 0xee, 0x40, 0x47, 0xe5, 0x29, 0xa7, 0x7a, 0x21, 0x2d, 0xc1, 0x6e,
+	0xb4, 0x76, 0x98, 0x58, 0x1c, 0xa3, 0x22, 0xc1, 0x6e, 0xe4, 0x10, 0x09, 0xa0, 0x15, 0x53, 0x29,
+	0x73, 0x96, 0x20, 0x45, 0x3f, 0xaa, 0x60, 0xf8, 0x0e, 0xb4, 0x3e, 0xce, 0x95, 0xca, 0x79, 0xfa,
+	0xcf, 0x88, 0x84, 0x3f, 0x7b, 0xd0, 0x38, 0xe1, 0x5a, 0x5e, 0x98, 0xe0, 0x34, 0x49, 0x24, 0x53,
+	0x56, 0xf3, 0x4e, 0x54, 0x41, 0xf2, 0x2e, 0xb4, 0x45, 0xc9, 0x24, 0xd5, 0x42, 0xe2, 0xe1, 0xce,
+	0xe8, 0xfe, 0x4f, 0x4f, 0x1f, 0xdc, 0x75, 0x65, 0x3d, 0xa3, 0x45, 0x9e, 0x98, 0xb5, 0x0f, 0xec,
+	0xf6, 0x53, 0x2d, 0x73, 0x9e, 0x46, 0xab, 0x23, 0x26, 0xb1, 0xd2, 0x74, 0x56, 0x15, 0xc2, 0x02,
+	0x72, 0x0b, 0x7c, 0x9a, 0x32, 0x57, 0x01, 0x63, 0x9a, 0x7d, 0x7a, 0x21, 0xb9, 0xaa, 0xe4, 0x47,
+	0x40, 0x7a, 0xd0, 0x2e, 0xa5, 0x28, 0x85, 0x62, 0x49, 0xd0, 0xb4, 0x95, 0xac, 0xb0, 0xa1, 0x2c,
+	0xe6, 0xb9, 0xd6, 0x2c, 0x09, 0x5a, 0x87, 0xde, 0x51, 0x3b, 0xaa, 0x60, 0xf8, 0x83, 0x07, 0xf5,
+	0xcf, 0x16, 0x92, 0xef, 0x54, 0x83, 0x40, 0x5d, 0x31, 0x96, 0xe0, 0x7d, 0xba, 0x11, 0xda, 0x26,
+	0xd5, 0x94, 0x16, 0xc5, 0x84, 0xc6, 0x33, 0xe4, 0xda, 0x8e, 0x56, 0xd8, 0xc4, 0x71, 0xed, 0xe6,
+	0x7a, 0xc6, 0x22, 0xf2, 0x36, 0xb4, 0x18, 0xd7, 0x32, 0x67, 0x86, 0xb6, 0x7f, 0xb4, 0xff, 0xc6,
+	0xed, 0xc1, 0xb5, 0xf9, 0x18, 0xa0, 0xbc, 0xa3, 0xfa, 0xb3, 0x5f, 0xef, 0xed, 0x45, 0xd5, 0xe6,
+	0x8d, 0x6b, 0x49, 0xbc, 0x56, 0x67, 0x75, 0x2d, 0x19, 0xa6, 0xb0, 0x7f, 0xb2, 0x64, 0x5c, 0xff,
+	0xab, 0xce, 0x5a, 0xf7, 0x8e, 0xbf, 0xd5, 0x3b, 0x04, 0xea, 0x05, 0xd5, 0x56, 0x70, 0x3f, 0x42,
+	0x3b, 0xfc, 0x02, 0xba, 0x98, 0xe8, 0x13, 0xab, 0xda, 0xce, 0x4c, 0x9b, 0x64, 0x6b, 0xdb, 0x64,
+	0x4d, 0x0d, 0xe6, 0xb6, 0xf3, 0x30, 0xa1, 0x1f, 0x55, 0x30, 0x1c, 0x42, 0x07, 0xa3, 0x9f, 0x89,
+	0x3c, 0x31, 0xe9, 0xa7, 0x52, 0xcc, 0x5d, 0x60, 0xb4, 0xc9, 0xff, 0xa1, 0xa6, 0x05, 0x06, 0xf4,
+	0xa3, 0x9a, 0x16, 0xe1, 0x09, 0xfc, 0x0f, 0x0f, 0x8c, 0x68, 0x72, 0x9a, 0x51, 0xc9, 0xcc, 0x94,
+	0x2c, 0xab, 0xee, 0x72, 0x4d, 0xb9, 0x76, 0x6c, 0xb0, 0xad, 0x6d, 0xb2, 0x0d, 0x7f, 0xf7, 0xa0,
+	0x71, 0xaa, 0xa9, 0x66, 0x26, 0x69, 0xc6, 0x68, 0x52, 0x25, 0x35, 0xf6, 0x0e, 0xd5, 0x6e, 0x81,
+	0x3f, 0x63, 0x17, 0x4e, 0x32, 0x63, 0x92, 0xbb, 0x00, 0x4b, 0x91, 0x27, 0xe3, 0x09, 0x2b, 0xc4,
+	0xb9, 0x53, 0xad, 0x63, 0x3c, 0x23, 0xe3, 0x30, 0x2f, 0x0c, 0x2e, 0x67, 0x54, 0x65, 0xd8, 0xb0,
+	0xdd, 0xa8, 0x6d, 0x1c, 0x1f, 0x51, 0x95, 0x59, 0xad, 0x95, 0xc6, 0xc2, 0xa2, 0xd6, 0x4a, 0x9b,
+	0x67, 0xcd, 0x7c, 0x8f, 0x5d, 0x71, 0x5a, 0x78, 0x04, 0x8c, 0xeb, 0xc9, 0x6a, 0xb8, 0xab, 0x66,
+	0x6e, 0x6f, 0x35, 0xb3, 0xa1, 0x3c, 0xcd, 0xa5, 0xd2, 0x41, 0x07, 0xe3, 0x59, 0x10, 0x7e, 0xef,
+	0x41, 0xe7, 0x98, 0xf2, 0xc4, 0xa8, 0xc1, 0xae, 0x4f, 0x6f, 0x77, 0x3d, 0xbd, 0xbd, 0x6b, 0xd3,
+	0xdb, 0xfd, 0x8f, 0x47, 0xf3, 0x2b, 0x0f, 0x5a, 0x8f, 0x85, 0xd6, 0x4c, 0x5e, 0x90, 0xf7, 0x01,
+	0xe2, 0xea, 0x0a, 0x86, 0xb8, 0x19, 0xa0, 0xde, 0x8d, 0x01, 0x5a, 0xdd, 0xd2, 0x0d, 0xd1, 0xc6,
+	0x99, 0x1b, 0xad, 0xd9, 0xdd, 0x6e, 0xcd, 0x8a, 0x83, 0xbf, 0xcd, 0xe1, 0x47, 0x0f, 0x1a, 0x1f,
+	0x4a, 0x7a, 0xce, 0x57, 0xef, 0x80, 0xb7, 0xe3, 0x1d, 0xa8, 0xed, 0x7c, 0x07, 0xfc, 0xad, 0x77,
+	0x60, 0x93, 0x47, 0xfd, 0x1a, 0x8f, 0x03, 0x68, 0x9c, 0x67, 0xa2, 0x60, 0xa8, 0x5e, 0x3b, 0xb2,
+	0x80, 0x3c, 0x82, 0x56, 0x9c, 0x51, 0x9e, 0xa2, 0x78, 0x7f, 0xef, 0xe2, 0xd5, 0x01, 0xc3, 0x3a,
+	0x15, 0x9c, 0x05, 0xad, 0x43, 0xdf, 0xb0, 0x36, 0x76, 0x78, 0x0a, 0x8d, 0x33, 0xa1, 0x99, 0x34,
+	0x53, 0x13, 0x0b, 0xae, 0x18, 0x57, 0x8b, 0xaa, 0x19, 0xd6, 0x8e, 0xbf, 0x6c, 0x87, 0x1b, 0x53,
+	0x10, 0xbe, 0x07, 0x4d, 0x0c, 0xaa, 0xc8, 0x5b, 0xd0, 0x5c, 0xa2, 0xe5, 0xca, 0x74, 0xf3, 0x9d,
+	0xc3, 0x8d, 0x8e, 0xa9, 0xdb, 0x3b, 0x3a, 0x7e, 0x76, 0xd9, 0xf7, 0x9e, 0x5f, 0xf6, 0xbd, 0xdf,
+	0x2e, 0xfb, 0xde, 0xb7, 0x57, 0xfd, 0xbd, 0xe7, 0x57, 0xfd, 0xbd, 0x5f, 0xae, 0xfa, 0x7b, 0x9f,
+	0xbf, 0x96, 0xe6, 0x3a, 0x5b, 0x4c, 0x06, 0xb1, 0x98, 0x0f, 0x31, 0xd2, 0x03, 0xce, 0xf4, 0xb9,
+	0x90, 0x33, 0x8b, 0x86, 0xb4, 0xcc, 0xdd, 0x8f, 0xed, 0xa4, 0x89, 0xff, 0x11, 0xde, 0xfc, 0x33,
+	0x00, 0x00, 0xff, 0xff, 0x40, 0xda, 0x11, 0xc1, 0x98, 0x08, 0x00, 0x00,
 }
 
 func (m *Params) Marshal() (dAtA []byte, err error) {
@@ -1142,6 +1636,372 @@ func (m *EventBadShare) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *State) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *State) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *State) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.First != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.First))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.Omitted {
+		i--
+		if m.Omitted {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x40
+	}
+	if len(m.LastNumber) > 0 {
+		i -= len(m.LastNumber)
+		copy(dAtA[i:], m.LastNumber)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.LastNumber)))
+		i--
+		dAtA[i] = 0x3a
+	}
+	if m.Last != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Last))
+		i--
+		dAtA[i] = 0x30
+	}
+	if len(m.VoidHash) > 0 {
+		i -= len(m.VoidHash)
+		copy(dAtA[i:], m.VoidHash)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.VoidHash)))
+		i--
+		dAtA[i] = 0x2a
+	}
+	if m.VoidBelow != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.VoidBelow))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Key) > 0 {
+		i -= len(m.Key)
+		copy(dAtA[i:], m.Key)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Key)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if m.Epoch != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Epoch))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Head != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Head))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Candidate) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Candidate) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Candidate) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Omitted {
+		i--
+		if m.Omitted {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Proposed != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Proposed))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Turns != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Turns))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Age != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Age))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Stake != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Stake))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Address) > 0 {
+		i -= len(m.Address)
+		copy(dAtA[i:], m.Address)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Address)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Lottery) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Lottery) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Lottery) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Omitted {
+		i--
+		if m.Omitted {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Proposer) > 0 {
+		i -= len(m.Proposer)
+		copy(dAtA[i:], m.Proposer)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Proposer)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Candidates) > 0 {
+		for iNdEx := len(m.Candidates) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Candidates[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintBeacon(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Drawn) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Drawn) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Drawn) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Gone) > 0 {
+		for iNdEx := len(m.Gone) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.Gone[iNdEx])
+			copy(dAtA[i:], m.Gone[iNdEx])
+			i = encodeVarintBeacon(dAtA, i, uint64(len(m.Gone[iNdEx])))
+			i--
+			dAtA[i] = 0x3a
+		}
+	}
+	if len(m.Changed) > 0 {
+		for iNdEx := len(m.Changed) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Changed[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintBeacon(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x32
+		}
+	}
+	if m.Whole {
+		i--
+		if m.Whole {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x28
+	}
+	if len(m.Proposer) > 0 {
+		i -= len(m.Proposer)
+		copy(dAtA[i:], m.Proposer)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Proposer)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if m.Blocks != 0 {
+		i = encodeVarintBeacon(dAtA, i, uint64(m.Blocks))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Fallback {
+		i--
+		if m.Fallback {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Seed) > 0 {
+		i -= len(m.Seed)
+		copy(dAtA[i:], m.Seed)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Seed)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Voter) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Voter) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Voter) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Key) > 0 {
+		i -= len(m.Key)
+		copy(dAtA[i:], m.Key)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Key)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Consensus) > 0 {
+		i -= len(m.Consensus)
+		copy(dAtA[i:], m.Consensus)
+		i = encodeVarintBeacon(dAtA, i, uint64(len(m.Consensus)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Voters) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Voters) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Voters) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Voters) > 0 {
+		for iNdEx := len(m.Voters) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Voters[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintBeacon(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
 func encodeVarintBeacon(dAtA []byte, offset int, v uint64) int {
 	offset -= sovBeacon(v)
 	base := offset
@@ -1350,6 +2210,173 @@ func (m *EventBadShare) Size() (n int) {
 	}
 	if m.Height != 0 {
 		n += 1 + sovBeacon(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *State) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Head != 0 {
+		n += 1 + sovBeacon(uint64(m.Head))
+	}
+	if m.Epoch != 0 {
+		n += 1 + sovBeacon(uint64(m.Epoch))
+	}
+	l = len(m.Key)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.VoidBelow != 0 {
+		n += 1 + sovBeacon(uint64(m.VoidBelow))
+	}
+	l = len(m.VoidHash)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.Last != 0 {
+		n += 1 + sovBeacon(uint64(m.Last))
+	}
+	l = len(m.LastNumber)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.Omitted {
+		n += 2
+	}
+	if m.First != 0 {
+		n += 1 + sovBeacon(uint64(m.First))
+	}
+	return n
+}
+
+func (m *Candidate) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Address)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.Stake != 0 {
+		n += 1 + sovBeacon(uint64(m.Stake))
+	}
+	if m.Age != 0 {
+		n += 1 + sovBeacon(uint64(m.Age))
+	}
+	if m.Turns != 0 {
+		n += 1 + sovBeacon(uint64(m.Turns))
+	}
+	if m.Proposed != 0 {
+		n += 1 + sovBeacon(uint64(m.Proposed))
+	}
+	if m.Omitted {
+		n += 2
+	}
+	return n
+}
+
+func (m *Lottery) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Candidates) > 0 {
+		for _, e := range m.Candidates {
+			l = e.Size()
+			n += 1 + l + sovBeacon(uint64(l))
+		}
+	}
+	l = len(m.Proposer)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.Omitted {
+		n += 2
+	}
+	return n
+}
+
+func (m *Drawn) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Seed)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.Fallback {
+		n += 2
+	}
+	if m.Blocks != 0 {
+		n += 1 + sovBeacon(uint64(m.Blocks))
+	}
+	l = len(m.Proposer)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	if m.Whole {
+		n += 2
+	}
+	if len(m.Changed) > 0 {
+		for _, e := range m.Changed {
+			l = e.Size()
+			n += 1 + l + sovBeacon(uint64(l))
+		}
+	}
+	if len(m.Gone) > 0 {
+		for _, b := range m.Gone {
+			l = len(b)
+			n += 1 + l + sovBeacon(uint64(l))
+		}
+	}
+	return n
+}
+
+func (m *Voter) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Consensus)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	l = len(m.Key)
+	if l > 0 {
+		n += 1 + l + sovBeacon(uint64(l))
+	}
+	return n
+}
+
+func (m *Voters) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Voters) > 0 {
+		for _, e := range m.Voters {
+			l = e.Size()
+			n += 1 + l + sovBeacon(uint64(l))
+		}
 	}
 	return n
 }
@@ -2615,6 +3642,1104 @@ func (m *EventBadShare) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipBeacon(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *State) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowBeacon
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: State: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: State: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Head", wireType)
+			}
+			m.Head = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Head |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Epoch", wireType)
+			}
+			m.Epoch = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Epoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Key", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Key = append(m.Key[:0], dAtA[iNdEx:postIndex]...)
+			if m.Key == nil {
+				m.Key = []byte{}
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field VoidBelow", wireType)
+			}
+			m.VoidBelow = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.VoidBelow |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field VoidHash", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.VoidHash = append(m.VoidHash[:0], dAtA[iNdEx:postIndex]...)
+			if m.VoidHash == nil {
+				m.VoidHash = []byte{}
+			}
+			iNdEx = postIndex
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Last", wireType)
+			}
+			m.Last = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Last |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LastNumber", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.LastNumber = append(m.LastNumber[:0], dAtA[iNdEx:postIndex]...)
+			if m.LastNumber == nil {
+				m.LastNumber = []byte{}
+			}
+			iNdEx = postIndex
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Omitted", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Omitted = bool(v != 0)
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field First", wireType)
+			}
+			m.First = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.First |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipBeacon(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Candidate) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowBeacon
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Candidate: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Candidate: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Address", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Address = append(m.Address[:0], dAtA[iNdEx:postIndex]...)
+			if m.Address == nil {
+				m.Address = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = append(m.Operator[:0], dAtA[iNdEx:postIndex]...)
+			if m.Operator == nil {
+				m.Operator = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Stake", wireType)
+			}
+			m.Stake = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Stake |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Age", wireType)
+			}
+			m.Age = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Age |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Turns", wireType)
+			}
+			m.Turns = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Turns |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Proposed", wireType)
+			}
+			m.Proposed = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Proposed |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Omitted", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Omitted = bool(v != 0)
+		default:
+			iNdEx = preIndex
+			skippy, err := skipBeacon(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Lottery) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowBeacon
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Lottery: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Lottery: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Candidates", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Candidates = append(m.Candidates, Candidate{})
+			if err := m.Candidates[len(m.Candidates)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Proposer", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Proposer = append(m.Proposer[:0], dAtA[iNdEx:postIndex]...)
+			if m.Proposer == nil {
+				m.Proposer = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Omitted", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Omitted = bool(v != 0)
+		default:
+			iNdEx = preIndex
+			skippy, err := skipBeacon(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Drawn) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowBeacon
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Drawn: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Drawn: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Seed", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Seed = append(m.Seed[:0], dAtA[iNdEx:postIndex]...)
+			if m.Seed == nil {
+				m.Seed = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Fallback", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Fallback = bool(v != 0)
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Blocks", wireType)
+			}
+			m.Blocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Blocks |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Proposer", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Proposer = append(m.Proposer[:0], dAtA[iNdEx:postIndex]...)
+			if m.Proposer == nil {
+				m.Proposer = []byte{}
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Whole", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Whole = bool(v != 0)
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Changed", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Changed = append(m.Changed, Candidate{})
+			if err := m.Changed[len(m.Changed)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Gone", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Gone = append(m.Gone, make([]byte, postIndex-iNdEx))
+			copy(m.Gone[len(m.Gone)-1], dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipBeacon(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Voter) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowBeacon
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Voter: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Voter: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Consensus", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Consensus = append(m.Consensus[:0], dAtA[iNdEx:postIndex]...)
+			if m.Consensus == nil {
+				m.Consensus = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = append(m.Operator[:0], dAtA[iNdEx:postIndex]...)
+			if m.Operator == nil {
+				m.Operator = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Key", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Key = append(m.Key[:0], dAtA[iNdEx:postIndex]...)
+			if m.Key == nil {
+				m.Key = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipBeacon(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Voters) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowBeacon
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Voters: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Voters: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Voters", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowBeacon
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthBeacon
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Voters = append(m.Voters, Voter{})
+			if err := m.Voters[len(m.Voters)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipBeacon(dAtA[iNdEx:])

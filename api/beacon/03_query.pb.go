@@ -581,7 +581,7 @@ type QueryClient interface {
 	Params(ctx context.Context, in *QueryParamsRequest, opts ...grpc.CallOption) (*QueryParamsResponse, error)
 	// Number shows the number of a height with the key that checks it; height 0 is the last one that came.
 	Number(ctx context.Context, in *QueryNumberRequest, opts ...grpc.CallOption) (*QueryNumberResponse, error)
-	// Missing lists the heights whose number has not come.
+	// Missing lists the heights whose number has not come, oldest first, at most 1,000.
 	Missing(ctx context.Context, in *QueryMissingRequest, opts ...grpc.CallOption) (*QueryMissingResponse, error)
 	// Seeds shows the seeds of consecutive heights, which draws of all kinds take: a height's number, or a block's hash where there is none.
 	Seeds(ctx context.Context, in *QuerySeedsRequest, opts ...grpc.CallOption) (*QuerySeedsResponse, error)
@@ -647,7 +647,7 @@ type QueryServer interface {
 	Params(context.Context, *QueryParamsRequest) (*QueryParamsResponse, error)
 	// Number shows the number of a height with the key that checks it; height 0 is the last one that came.
 	Number(context.Context, *QueryNumberRequest) (*QueryNumberResponse, error)
-	// Missing lists the heights whose number has not come.
+	// Missing lists the heights whose number has not come, oldest first, at most 1,000.
 	Missing(context.Context, *QueryMissingRequest) (*QueryMissingResponse, error)
 	// Seeds shows the seeds of consecutive heights, which draws of all kinds take: a height's number, or a block's hash where there is none.
 	Seeds(context.Context, *QuerySeedsRequest) (*QuerySeedsResponse, error)
