@@ -10,8 +10,9 @@
 //	restored  Register                        a registration over the trusted head; an earlier one is void
 //	registered  Answer, Confirm               M's side of the exchange: see package attestation
 //	following Challenge, Endorse              V's side
+//	following Settle, CeremonyAct, Sign, ...  shares of the network's keys: see package keyholder
 //
-// A refused request changes nothing, except that Endorse spends its nonce. A panic is a bug and ends the process, keys
+// A refused request changes nothing, except that Endorse spends its nonce and a ceremony's entries before a bad one stay. A panic is a bug and ends the process, keys
 // and all: a broken enclave must not go on.
 //
 // There is no clock. Time is that of the trusted head; "recent" is counted in blocks below it.

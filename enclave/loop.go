@@ -15,13 +15,14 @@ import (
 const (
 	shortQueue = 64
 	bulkQueue  = 16
+	slowQueue  = 16
 )
 
 // handler answers one request. work is a buffer of the size that Serve was told, for bulk requests; the reply may lie in it.
 type handler func(req wire.Request, work []byte) (wire.Message, error)
 
-// loop reads requests and answers them in two lanes: bulk requests by a worker a core, all others one after the other by
-// a goroutine of their own, so that a short request waits for no bulk one.
+// loop reads requests and answers them in three lanes: bulk requests by a worker a core, slow ones one after the other, and all others
+// one after the other by a goroutine of their own, so that a short request waits for none of these.
 type loop struct {
 	handle handler
 	crash  func(cause any) // nil: the runtime's own
@@ -81,7 +82,7 @@ type job struct {
 // run serves until the stream ends: nil at its end between two frames, otherwise why it broke. All requests that were read are
 // answered or dropped when it returns.
 func (l *loop) run() error {
-	short, bulk := make(chan job, shortQueue), make(chan job, bulkQueue)
+	short, slow, bulk := make(chan job, shortQueue), make(chan job, slowQueue), make(chan job, bulkQueue)
 	failed, broken := make(chan error, 1), make(chan struct{})
 	var once sync.Once
 	fail := func(err error) {
@@ -100,6 +101,7 @@ func (l *loop) run() error {
 		}
 	}
 	lanes.Go(func() { lane(short) })
+	lanes.Go(func() { lane(slow) })
 	for range runtime.GOMAXPROCS(0) {
 		lanes.Go(func() { lane(bulk) })
 	}
@@ -108,6 +110,7 @@ func (l *loop) run() error {
 	go func() {
 		defer l.guard()
 		defer close(short)
+		defer close(slow)
 		defer close(bulk)
 		r := bufio.NewReader(l.stream)
 		for {
@@ -117,8 +120,11 @@ func (l *loop) run() error {
 				return
 			}
 			lane := short
-			if j.frame.Kind.Bulk() {
+			switch {
+			case j.frame.Kind.Bulk():
 				lane = bulk
+			case j.frame.Kind.Slow():
+				lane = slow
 			}
 			select {
 			case lane <- j:

@@ -1,18 +1,21 @@
 package enclave
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
+	"github.com/cella-network/cella/enclave/keyholder"
 	"github.com/cella-network/cella/enclave/tee"
 	"github.com/cella-network/cella/enclave/vault"
 	"github.com/cella-network/cella/enclave/wire"
 	"github.com/cella-network/cella/protocol/attestation"
 	"github.com/cella-network/cella/protocol/lightclient"
-	"github.com/cella-network/cella/protocol/lottery"
 	"github.com/cella-network/cella/protocol/storageproof"
+	"github.com/cella-network/cella/protocol/threshold"
 )
 
 const (
@@ -49,7 +52,8 @@ func Serve(stream io.ReadWriteCloser, o Options) error {
 	return err
 }
 
-// node is the enclave's state. Only the short lane touches it, except for the vault, which bulk requests go to directly.
+// node is the enclave's state. Only the short lane touches it, except for the vault, which bulk requests go to directly, and what
+// ceremony.go uses.
 type node struct {
 	options  Options
 	chainID  string
@@ -60,6 +64,9 @@ type node struct {
 	join     joiner
 	endorse  endorser
 	audits   audits
+	seeds    seeds
+	keys     *keyholder.Holder
+	trust    sync.RWMutex                // held while chain moves, and by the slow lane while it reads it
 	rows     []byte                      // parts of a RestoreBegin that go ahead of it
 	orders   []wire.Order                // the same
 	vault    atomic.Pointer[vault.Vault] // nil before Init
@@ -68,6 +75,7 @@ type node struct {
 func (n *node) close() {
 	if v := n.vault.Load(); v != nil {
 		v.Close()
+		n.keys.Close()
 		n.id.wipe()
 		_ = n.platform.Close()
 	}
@@ -90,6 +98,8 @@ func (n *node) handle(req wire.Request, work []byte) (wire.Message, error) {
 		return answer(n.follow(m))
 	case *wire.History:
 		return answer(n.history(m))
+	case *wire.Seeds:
+		return answer(n.learn(m))
 	case *wire.Status:
 		s := v.Status()
 		s.Height, s.Oldest = n.chain.Head().Height, n.chain.Oldest()
@@ -112,6 +122,23 @@ func (n *node) handle(req wire.Request, work []byte) (wire.Message, error) {
 		return answer(n.auditBlock(m))
 	case *wire.AuditEnd:
 		return answer(n.auditEnd(m))
+
+	case *wire.CeremonyBegin:
+		return &wire.Empty{}, n.ceremonyBegin(m)
+	case *wire.CeremonyFeed:
+		return answer(n.ceremonyFeed(m))
+	case *wire.CeremonyAct:
+		return answer(n.ceremonyAct(m))
+	case *wire.RepairBegin:
+		return &wire.Empty{}, n.repairBegin(m)
+	case *wire.RepairFeed:
+		return answer(n.repairFeed(m))
+	case *wire.RepairAct:
+		return answer(n.repairAct(m))
+	case *wire.Settle:
+		return answer(n.settle(m))
+	case *wire.Sign:
+		return answer(n.sign(m))
 
 	case *wire.Fill:
 		return answer(v.Fill(*m, work))
@@ -208,6 +235,7 @@ func (n *node) init(m *wire.Init) (wire.InitReply, error) {
 		return fail(refuse(wire.CodeInternal, "%v", err))
 	}
 	n.chainID, n.account, n.platform, n.chain, n.id = m.ChainID, m.Account, platform, chain, id
+	n.keys = keyholder.New(m.ChainID, m.Account, rand.Reader)
 	n.vault.Store(v)
 	return wire.InitReply{Version: n.options.Version, Platform: uint8(claims.Platform), PlatformID: claims.PlatformID,
 		Measurement: claims.Measurement, SignKey: id.sign, KEMKey: id.kem}, nil
@@ -227,6 +255,8 @@ func ownClaims(p tee.Platform, now int64) (attestation.Claims, error) {
 }
 
 func (n *node) follow(m *wire.Follow) (wire.FollowReply, error) {
+	n.trust.Lock()
+	defer n.trust.Unlock()
 	if err := n.chain.Follow(m.Headers, m.Commit, m.Validators, m.NextValidators); err != nil {
 		return wire.FollowReply{}, err
 	}
@@ -235,6 +265,8 @@ func (n *node) follow(m *wire.Follow) (wire.FollowReply, error) {
 }
 
 func (n *node) history(m *wire.History) (wire.HistoryReply, error) {
+	n.trust.Lock()
+	defer n.trust.Unlock()
 	if err := n.chain.History(m.Headers); err != nil {
 		return wire.HistoryReply{}, err
 	}
@@ -244,15 +276,6 @@ func (n *node) history(m *wire.History) (wire.HistoryReply, error) {
 func (n *node) blockHash(height int64) ([32]byte, bool) {
 	h, ok := n.chain.Header(height)
 	return h.Hash, ok
-}
-
-func (n *node) draw(v *vault.Vault, m *wire.Draw) (wire.DrawReply, error) {
-	// A node that was down for longer than its headers reach admits that it can't answer those heights, and goes on.
-	hash, ok := n.blockHash(v.SeedHeight(m.Height))
-	if !ok && (!m.Absent || m.Height > n.chain.Head().Height) {
-		return wire.DrawReply{}, refuse(wire.CodeState, "the block of height %d is not known", m.Height)
-	}
-	return v.Draw(lottery.BlockSeed(n.chainID, m.Height, hash), *m)
 }
 
 func (n *node) accepted(v *vault.Vault, m *wire.Accepted) (wire.AcceptedReply, error) {
@@ -332,11 +355,12 @@ func refusal(err error) *wire.Error {
 	switch {
 	case errors.As(err, &known):
 		code = known.Code
-	case errors.Is(err, wire.ErrMalformed), errors.Is(err, lightclient.ErrMalformed), errors.Is(err, attestation.ErrMalformed):
+	case errors.Is(err, wire.ErrMalformed), errors.Is(err, lightclient.ErrMalformed), errors.Is(err, attestation.ErrMalformed),
+		errors.Is(err, threshold.ErrMalformed):
 		code = wire.CodeMalformed
-	case errors.Is(err, lightclient.ErrUnknown):
+	case errors.Is(err, lightclient.ErrUnknown), errors.Is(err, keyholder.ErrState):
 		code = wire.CodeState
-	case errors.Is(err, lightclient.ErrUntrusted), errors.Is(err, lightclient.ErrExpired), errors.Is(err, lightclient.ErrProof),
+	case errors.Is(err, keyholder.ErrRefused), errors.Is(err, threshold.ErrRefused), errors.Is(err, lightclient.ErrUntrusted), errors.Is(err, lightclient.ErrExpired), errors.Is(err, lightclient.ErrProof),
 		errors.Is(err, attestation.ErrEvidence), errors.Is(err, attestation.ErrPlatform), errors.Is(err, attestation.ErrRefused),
 		errors.Is(err, attestation.ErrSignature), errors.Is(err, storageproof.ErrReport), errors.Is(err, storageproof.ErrTable):
 		code = wire.CodeInvalid

@@ -126,7 +126,7 @@ func TestKeysAreFresh(t *testing.T) {
 }
 
 func TestEverythingWaitsForInit(t *testing.T) {
-	for k := range wire.Kind(64) {
+	for k := range wire.Kind(128) {
 		if req := wire.NewRequest(k); req != nil && k != wire.KindInit {
 			if _, err := testNode().handle(req, nil); codeOf(err) != wire.CodeState {
 				t.Errorf("%T before Init: %v", req, err)
@@ -142,7 +142,7 @@ func TestEveryRequestIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.close()
-	for k := range wire.Kind(64) {
+	for k := range wire.Kind(128) {
 		if req := wire.NewRequest(k); req != nil && k != wire.KindInit {
 			_, err := n.handle(req, make([]byte, 2<<20))
 			if code := codeOf(err); code == wire.CodeInternal || err != nil && bytes.Contains([]byte(err.Error()), []byte("not served")) {
@@ -194,7 +194,7 @@ func FuzzServe(f *testing.F) {
 	}
 	f.Add(false, frame(init))
 	all := []byte{}
-	for k := range wire.Kind(64) {
+	for k := range wire.Kind(128) {
 		if req := wire.NewRequest(k); req != nil {
 			f.Add(true, frame(req))
 			all = append(all, frame(req)...)

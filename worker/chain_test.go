@@ -25,13 +25,17 @@ import (
 
 	"github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/api/audit"
+	beaconapi "github.com/cella-network/cella/api/beacon"
+	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/client"
 	"github.com/cella-network/cella/protocol/attestation"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/lottery"
 	rules "github.com/cella-network/cella/protocol/market"
 	"github.com/cella-network/cella/protocol/storageproof"
+	"github.com/cella-network/cella/protocol/threshold"
 )
 
 const (
@@ -63,7 +67,9 @@ type fakeChain struct {
 	commits []*cmttypes.Commit
 	queue   []queued
 	hold    func(sdk.Msg) bool // messages that stay in the mempool
-	oldest  int64              // blocks below are gone
+	oldest  int64              // blocks and seeds below are gone
+	tips    []beacon.Tip       // of the chain of seeds, after each block from the first on
+	mute    bool               // no seeds come
 	halted  bool               // no blocks are made, and our node of the chain answers nothing
 	stood   time.Duration      // for how long it was halted, by its validators' clocks
 
@@ -78,6 +84,7 @@ type fakeChain struct {
 	conduct  market.Conduct
 	accepts  map[uint64]int  // how often an order was asked for
 	never    map[uint64]bool // orders that are refused for good
+	keys     *fakeCommittee
 }
 
 type queued struct {
@@ -91,7 +98,7 @@ func newFakeChain(t testing.TB) *fakeChain {
 		asks: map[string]market.Ask{}, orders: map[uint64]rules.Order{}, replicas: map[uint64]map[string]rules.Replica{}, accepts: map[uint64]int{}, never: map[uint64]bool{}}
 	c.set = cmttypes.NewValidatorSet([]*cmttypes.Validator{cmttypes.NewValidator(c.key.PubKey(), 10)})
 	c.store = rootmulti.NewStore(dbm.NewMemDB(), log.NewNopLogger())
-	for _, name := range []string{attestation.StoreName, storageproof.StoreName, "audit", "other"} {
+	for _, name := range []string{attestation.StoreName, storageproof.StoreName, "audit", beacon.StoreName, threshold.StoreName, "other"} {
 		c.stores[name] = storetypes.NewKVStoreKey(name)
 		c.store.MountStoreWithDB(c.stores[name], storetypes.StoreTypeIAVL, nil)
 	}
@@ -144,6 +151,12 @@ func (c *fakeChain) grow() {
 	c.headers = append(c.headers, h)
 	c.commits = append(c.commits, &cmttypes.Commit{Height: height, BlockID: id, Signatures: []cmttypes.CommitSig{{
 		BlockIDFlag: cmttypes.BlockIDFlagCommit, ValidatorAddress: h.ProposerAddress, Timestamp: h.Time, Signature: sig}}})
+	tip := c.tip(height - 1)
+	for !c.mute && tip.Height < height-1 { // the seed of a block comes with the next
+		tip = tip.Append(seedOf(tip.Height + 1))
+	}
+	c.tips = append(c.tips, tip)
+	c.kv(beacon.StoreName).Set(beacon.TipKey(), tip.Marshal())
 	c.begin(height)
 	var stay []queued
 	for _, q := range c.queue {
@@ -171,11 +184,20 @@ func (c *fakeChain) hash(height int64) ([32]byte, bool) {
 	return [32]byte(c.headers[height-1].Hash()), true
 }
 
+func seedOf(height int64) lottery.Seed { return lottery.Seed(digest("seed", height)) }
+
+// tip is the chain of seeds after a block.
+func (c *fakeChain) tip(height int64) beacon.Tip {
+	if height < 1 {
+		return beacon.Tip{}
+	}
+	return c.tips[height-1]
+}
+
 // begin draws endorsers and closes what has ended.
 func (c *fakeChain) begin(now int64) {
-	hash, _ := c.hash(now)
 	for account, in := range c.intents {
-		if in.Endorser != "" || in.Announced >= now {
+		if in.Endorser != "" || in.Announced >= c.tip(now).Height {
 			continue
 		}
 		var able []string
@@ -186,8 +208,7 @@ func (c *fakeChain) begin(now int64) {
 		}
 		slices.Sort(able)
 		if len(able) > 0 {
-			seed := lottery.BlockSeed(testChain, now, hash)
-			in.Endorser, in.Drawn = able[seed.Uniform("endorser", account[:], uint64(len(able)))], now
+			in.Endorser, in.Drawn = able[seedOf(in.Announced+1).Uniform("endorser", account[:], uint64(len(able)))], now
 			c.putIntent(account, in)
 		}
 	}
@@ -228,6 +249,8 @@ func (c *fakeChain) execute(m sdk.Msg, now int64) error {
 		return c.report(m, now)
 	case *audit.MsgVerdict:
 		return c.hear(m, now)
+	case *committee.MsgPost, *committee.MsgAskRepair, *committee.MsgPostRepair:
+		return c.keys.execute(m)
 	case *market.MsgSetAsk:
 		c.asks[m.Operator] = market.Ask{Operator: m.Operator, Price: m.Price, MaxSize: m.MaxSize}
 		return nil
@@ -344,7 +367,7 @@ func (c *fakeChain) report(m *work.MsgReport, now int64) error {
 		return errors.New("not registered")
 	}
 	_, next, err := storageproof.Accept(storageproof.Rules{ChainID: testChain, Account: r.Account, SignKey: [32]byte(n.SignKey), SlotBlocks: c.slot, Now: now,
-		MaxAge: 50, LateBlocks: c.late, Cap: c.capacity, BlockHash: c.hash}, c.standing(r.Account), m.Report, m.Signature)
+		MaxAge: 50, LateBlocks: c.late, Cap: c.capacity, BlockHash: c.hash, Tip: func(block int64) int64 { return c.tip(block).Height }}, c.standing(r.Account), m.Report, m.Signature)
 	if err != nil {
 		return &client.Error{Kind: client.KindRefused, What: "report", Cause: err}
 	}
@@ -521,7 +544,36 @@ func (c *fakeChain) Post(ctx context.Context, msgs ...sdk.Msg) (client.Result, e
 // The fake's queries.
 
 func (c *fakeChain) queries() Queries {
-	return Queries{Attest: attestQueries{c: c}, Work: workQueries{c: c}, Market: marketQueries{c: c}, Audit: auditQueries{c: c}}
+	q := Queries{Attest: attestQueries{c: c}, Work: workQueries{c: c}, Market: marketQueries{c: c}, Audit: auditQueries{c: c}, Beacon: beaconQueries{c: c}}
+	if c.keys != nil {
+		q.Committee = c.keys
+	}
+	return q
+}
+
+type beaconQueries struct {
+	beaconapi.QueryClient
+	c *fakeChain
+}
+
+func (q beaconQueries) Seeds(_ context.Context, r *beaconapi.QuerySeedsRequest, _ ...grpc.CallOption) (*beaconapi.QuerySeedsResponse, error) {
+	q.c.mu.Lock()
+	defer q.c.mu.Unlock()
+	if r.From < q.c.oldest {
+		return nil, fmt.Errorf("the seed of height %d is forgotten", r.From)
+	}
+	tip := q.c.tip(int64(len(q.c.headers))).Height
+	out := &beaconapi.QuerySeedsResponse{Before: make([]byte, 32), Tip: tip}
+	var before beacon.Tip
+	for h := int64(1); h <= min(tip, r.From+int64(r.Limit)-1); h++ {
+		seed := seedOf(h)
+		if h >= r.From {
+			out.Seeds = append(out.Seeds, seed[:])
+		} else if before = before.Append(seed); h == r.From-1 {
+			out.Before = before.Hash[:]
+		}
+	}
+	return out, nil
 }
 
 type attestQueries struct {

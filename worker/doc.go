@@ -14,6 +14,7 @@
 //	             market     the ask, acceptances, drops
 //	             order      fetch, seal, complete; one each order taken         held, or given up
 //	             audit      another node's blocks for our enclave's verdict      the verdict on chain
+//	             keys       the enclave's part in ceremonies, repairs and numbers
 //	             compact    live blocks leave sectors that are mostly dead or that a draw found broken
 //	             scrub      if the operator wants it: every sealed block is opened over time
 //

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
-
-	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
-	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/cella-network/cella/enclave/wire"
 )
@@ -19,20 +17,15 @@ const (
 	patience = 5 // failures in a row before the operator is told
 )
 
-// heads are the headers that the enclave trusts, as far as the host needs them: hashes for draws, and the height.
+// heads is how far the enclave's trust in headers reaches.
 type heads struct {
 	mu     sync.Mutex
 	height int64
-	hashes map[int64][32]byte
 	moved  beat
 }
 
-func (h *heads) set(height int64, hash [32]byte) {
+func (h *heads) set(height int64) {
 	h.mu.Lock()
-	if h.hashes == nil {
-		h.hashes = map[int64][32]byte{}
-	}
-	h.hashes[height] = hash
 	h.height = max(h.height, height)
 	h.mu.Unlock()
 	h.moved.pulse()
@@ -43,35 +36,6 @@ func (h *heads) latest() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.height
-}
-
-func (h *heads) hash(height int64) ([32]byte, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	hash, ok := h.hashes[height]
-	return hash, ok
-}
-
-// oldest is the lowest height whose hash is known.
-func (h *heads) oldest() int64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	low := h.height
-	for at := range h.hashes {
-		low = min(low, at)
-	}
-	return low
-}
-
-// forget drops the hashes below a height.
-func (h *heads) forget(below int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for at := range h.hashes {
-		if at < below {
-			delete(h.hashes, at)
-		}
-	}
 }
 
 // wait returns the head once it has reached a height.
@@ -144,19 +108,13 @@ func (s *session) feed(ctx context.Context, from, to int64) error {
 	if err := s.call(&wire.Follow{Headers: headers, Commit: last.Commit, Validators: last.Validators, NextValidators: last.NextValidators}, &reply); err != nil {
 		return err
 	}
-	for i, raw := range headers {
-		hash, err := headerHash(raw)
-		if err != nil {
-			return err
-		}
-		s.heads.set(from+int64(i), hash)
-	}
+	s.heads.set(reply.Height)
 	s.Metrics.head.Set(float64(reply.Height))
 	return nil
 }
 
-// recall teaches the enclave the hashes of older blocks down to a height, for the draws it still owes. Those for which the enclave
-// has no room, or which our node keeps no more, stay unknown: what they decide can't be answered.
+// recall teaches the enclave the headers of older blocks down to a height, so that it can report a height from before its start: the last
+// one whose seed is out. Those for which the enclave has no room, or which our node keeps no more, stay unknown.
 func (s *session) recall(ctx context.Context, oldest, down int64) error {
 	for oldest > down {
 		from := max(down, oldest-batch)
@@ -165,49 +123,22 @@ func (s *session) recall(ctx context.Context, oldest, down int64) error {
 			if _, alive := s.Chain.Headers(ctx, s.heads.latest(), s.heads.latest()); alive != nil {
 				return err
 			}
-			s.Log.Error("our node keeps no older blocks; draws of the heights below fail", "height", oldest, "err", err)
+			s.Log.Error("our node keeps no older blocks; reports wait for seeds", "height", oldest, "err", err)
 			return nil
 		}
-		newest, hashes := make([][]byte, len(headers)), make([][32]byte, len(headers))
-		for i, raw := range headers {
-			hash, err := headerHash(raw)
-			if err != nil {
-				return err
-			}
-			hashes[i] = hash
-			newest[len(headers)-1-i] = raw
-		}
-		err = s.call(&wire.History{Headers: newest}, &wire.HistoryReply{})
+		slices.Reverse(headers)
+		err = s.call(&wire.History{Headers: headers}, &wire.HistoryReply{})
 		var refusal *wire.Error
 		if errors.As(err, &refusal) {
-			s.Log.Error("the enclave takes no older blocks; draws of the heights below fail", "height", oldest, "err", err)
+			s.Log.Error("the enclave takes no older blocks; reports wait for seeds", "height", oldest, "err", err)
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		for i, hash := range hashes {
-			s.heads.set(from+int64(i), hash)
-		}
 		oldest = from
 	}
 	return nil
-}
-
-func headerHash(raw []byte) ([32]byte, error) {
-	var p cmtproto.Header
-	if err := p.Unmarshal(raw); err != nil {
-		return [32]byte{}, fmt.Errorf("header: %w", err)
-	}
-	h, err := cmttypes.HeaderFromProto(&p)
-	if err != nil {
-		return [32]byte{}, fmt.Errorf("header: %w", err)
-	}
-	hash := h.Hash()
-	if len(hash) != 32 {
-		return [32]byte{}, fmt.Errorf("header %d has no hash", h.Height)
-	}
-	return [32]byte(hash), nil
 }
 
 // prove fetches a value as the enclave can check it: after a block whose successor it trusts.

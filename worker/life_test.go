@@ -115,6 +115,7 @@ type operator struct {
 	visit func(ctx context.Context, from []string) (Visitor, error) // of nodes that it audits
 
 	mu      sync.Mutex
+	worker  *Worker
 	enclave Enclave
 	starts  int    // of enclaves
 	stop    func() // ends the worker and waits
@@ -185,6 +186,7 @@ func (o *operator) start() {
 		Log: slog.New(slog.NewMultiHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}),
 			slog.NewTextHandler(&o.log, &slog.HandlerOptions{Level: slog.LevelDebug}))).With("node", o.account[0]),
 	})
+	o.worker = w
 	w.free = o.free
 	w.patience = 300 * time.Millisecond
 	if o.hurry {

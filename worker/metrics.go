@@ -23,6 +23,9 @@ type Metrics struct {
 	served   prometheus.Counter
 	audits   *prometheus.CounterVec
 	warnings *prometheus.CounterVec
+
+	partials   *prometheus.CounterVec
+	ceremonies *prometheus.CounterVec
 }
 
 // NewMetrics registers them; nil registers none.
@@ -55,9 +58,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		served:   counter("served_bytes_total", "Bytes of sealed blocks handed out."),
 		audits:   counters("audits_total", "Audits of other nodes by what our enclave found, none without a verdict.", "result"),
 		warnings: counters("warnings_total", "Warnings of the chain by their rule.", "rule"),
+
+		partials:   counters("partials_total", "Heights of which a partial signature was asked for.", "result"),
+		ceremonies: counters("ceremonies_total", "Ceremonies of the network's key, and repairs, in which this node took part.", "result"),
 	}
 	if r != nil {
-		r.MustRegister(m.head, m.expires, m.restarts, m.draws, m.reports, m.sectors, m.bytes, m.heights, m.holding, m.orders, m.filled, m.sealed, m.served, m.warnings, m.audits)
+		r.MustRegister(m.head, m.expires, m.restarts, m.draws, m.reports, m.sectors, m.bytes, m.heights, m.holding, m.orders, m.filled, m.sealed, m.served, m.warnings, m.audits,
+			m.partials, m.ceremonies)
 	}
 	return m
 }

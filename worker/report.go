@@ -23,7 +23,8 @@ const retryBlocks = 10
 // reporter answers draws and reports. It goes through these states:
 //
 //	state     what                                                     then
-//	drawing   each trusted height is drawn over the accepted table     the first head of a new slot: sign, save, post
+//	drawing   each height whose seed is known is drawn over the        the first height of a new slot: sign, save, post
+//	          accepted table
 //	posting   the transaction is on its way; draws wait                a block took it, or it failed
 //	proving   a block took it; its state must be proven, and the       Accepted: the report is the base, drawing
 //	          heights up to it drawn over the table before
@@ -44,6 +45,7 @@ type proposal struct {
 	report storageproof.Report
 	gen    disk.Generation
 	table  *storageproof.Table
+	passed int64 // head at which the seed of a later height was known; 0: none was yet
 }
 
 type posted struct {
@@ -64,7 +66,7 @@ func (s *session) report(ctx context.Context) error {
 		}
 	}()
 	for {
-		moved := s.heads.moved.next()
+		moved, drawable := s.heads.moved.next(), s.seeds.moved.next()
 		if err := r.step(ctx); err != nil && ctx.Err() == nil {
 			if errors.Is(err, errStale) || errors.Is(err, disk.ErrGone) {
 				return err
@@ -73,6 +75,7 @@ func (s *session) report(ctx context.Context) error {
 		}
 		select {
 		case <-moved:
+		case <-drawable:
 		case p := <-r.done:
 			r.done = nil
 			r.finished(p)
@@ -99,11 +102,11 @@ func (r *reporter) step(ctx context.Context) error {
 	case r.done != nil || r.proving >= head: // posting, or the proof's header is not trusted yet
 		return nil
 	case r.proving > 0 || r.unsure:
-		if err := r.resolve(ctx); err != nil {
+		if settled, err := r.resolve(ctx); err != nil || !settled {
 			return err
 		}
 	}
-	if err := r.draw(ctx, head); err != nil {
+	if err := r.draw(ctx, r.seeds.latest()); err != nil {
 		return err
 	}
 	if !r.due(head) {
@@ -121,29 +124,33 @@ func (r *reporter) due(head int64) bool {
 	return !r.base.known || r.drawn/r.terms.slot > r.base.report.Height/r.terms.slot
 }
 
-// draw answers the heights up to one that is trusted, in order.
+// draw answers the heights up to one, in order, as far as their seeds are known.
 func (r *reporter) draw(ctx context.Context, last int64) error {
 	for r.base.known && r.drawn < last && ctx.Err() == nil {
 		h := r.drawn + 1
-		hash, ok := r.heads.hash(storageproof.Standing{Since: r.base.since}.SeedHeight(h))
-		if err := r.drawOne(h, hash, ok); err != nil {
+		at := storageproof.Standing{Since: r.base.since}.SeedHeight(h)
+		if at > r.seeds.latest() {
+			break
+		}
+		seed, ok := r.seeds.of(at)
+		if err := r.drawOne(h, seed, ok); err != nil {
 			return fmt.Errorf("draw of height %d: %w", h, err)
 		}
 		r.drawn = h
 	}
-	r.heads.forget(r.base.report.Height) // a report on its way may still send us back to any height after it
+	r.seeds.forget(r.base.report.Height) // a report on its way may still send us back to any height after it
 	return nil
 }
 
-// drawOne answers one height. After a long time down the block that decides it may be known no more, here or to the enclave; then
+// drawOne answers one height. After a long time down the seed that decides it may be known no more, here or to the enclave; then
 // the height can't be answered. Neither can those over a disk that is lost.
-func (r *reporter) drawOne(h int64, hash [32]byte, known bool) error {
+func (r *reporter) drawOne(h int64, seed lottery.Seed, known bool) error {
 	if !known || r.base.lost {
 		return r.forgo(h)
 	}
 	m := wire.Draw{Height: h, Absent: true}
 	why := errors.New("the bytes are not those that were written")
-	d, owed := r.base.table.Draw(lottery.BlockSeed(r.ChainID, h, hash), h, r.Account)
+	d, owed := r.base.table.Draw(seed, h, r.Account)
 	e := r.entry(d.Sector)
 	if owed { // over an empty table there is nothing to show
 		if sample, err := r.disk.Sample(e, d.Cell); err != nil {
@@ -234,7 +241,7 @@ func (r *reporter) sign(ctx context.Context) error {
 	return r.expire()
 }
 
-// expire forgets reports that the chain would refuse as too old by now. Of a disk that is declared lost nothing is removed before the
+// expire forgets reports that the chain would refuse as too old by now: it counts from the block in which a later seed was out. Of a disk that is declared lost nothing is removed before the
 // chain has accepted that.
 func (r *reporter) expire() error {
 	if r.base.lost {
@@ -242,7 +249,12 @@ func (r *reporter) expire() error {
 	}
 	keep := [][32]byte{r.base.id}
 	for id, p := range r.waiting {
-		if p.report.Height+r.terms.maxAge < r.heads.latest() {
+		head := r.heads.latest()
+		if p.passed == 0 && r.seeds.latest() > p.report.Height {
+			p.passed = head
+			r.waiting[id] = p
+		}
+		if p.passed != 0 && p.passed+r.terms.maxAge < head {
 			delete(r.waiting, id)
 		} else {
 			keep = append(keep, id)
@@ -322,41 +334,42 @@ func (r *reporter) post(ctx context.Context, p proposal) {
 	}()
 }
 
-// resolve asks the chain which report it accepted last, and tells the enclave.
-func (r *reporter) resolve(ctx context.Context) error {
+// resolve asks the chain which report it accepted last, and tells the enclave. It is not settled before the seeds of all heights are
+// known that are owed over the table before.
+func (r *reporter) resolve(ctx context.Context) (settled bool, err error) {
 	proof, st, err := r.standing(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if st == nil && !r.base.known || st != nil && st.Report == r.base.id {
 		if r.proving > 0 {
 			r.Log.Warn("a block took the report, but the standing does not show it", "block", r.proving)
 		}
 		r.proving, r.unsure = 0, false
-		return nil
+		return true, nil
 	}
 	if st == nil {
-		return errStale
+		return false, errStale
 	}
 	p, ok := r.waiting[st.Report]
 	if !ok {
-		return errStale
+		return false, errStale
 	}
 	// Up to the block that accepted it, heights are owed over the table before.
-	if err := r.draw(ctx, st.Since); err != nil {
-		return err
+	if err := r.draw(ctx, st.Since); err != nil || r.base.known && r.drawn < st.Since {
+		return false, err
 	}
 	var reply wire.AcceptedReply
 	err = r.call(&wire.Accepted{Standing: proof}, &reply)
 	var refusal *wire.Error
 	if errors.As(err, &refusal) && refusal.Code == wire.CodeState {
-		return fmt.Errorf("%w: %w", errStale, err) // the vault remembers only the last few
+		return false, fmt.Errorf("%w: %w", errStale, err) // the vault remembers only the last few
 	}
 	if err != nil {
-		return fmt.Errorf("accepted report: %w", err)
+		return false, fmt.Errorf("accepted report: %w", err)
 	}
 	r.proving, r.unsure = 0, false
-	return r.adopt(ctx, *st, p, reply.Released)
+	return true, r.adopt(ctx, *st, p, reply.Released)
 }
 
 // adopt makes an accepted report the base: older generations and released sectors go.

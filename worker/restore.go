@@ -46,7 +46,6 @@ func (s *session) restore(ctx context.Context) error {
 	if _, err := s.heads.wait(ctx, s.heads.latest()+1); err != nil {
 		return err
 	}
-	oldest := s.heads.oldest()
 	proof, st, err := s.standing(ctx)
 	if err != nil {
 		return err
@@ -57,6 +56,12 @@ func (s *session) restore(ctx context.Context) error {
 		}
 		return s.call(&wire.RestoreEnd{}, &wire.RestoreEndReply{})
 	}
+	if err := s.teach(ctx); err != nil {
+		return fmt.Errorf("seeds: %w", err)
+	}
+	if err := s.recall(ctx, s.root, s.seeds.latest()); err != nil {
+		return fmt.Errorf("older headers: %w", err)
+	}
 	g, err := s.disk.Load(st.Report)
 	if err == nil {
 		s.base, err = rebuild(g, *st)
@@ -64,8 +69,8 @@ func (s *session) restore(ctx context.Context) error {
 	if err != nil {
 		return s.restoreLost(proof, *st, err)
 	}
-	if err := s.recall(ctx, oldest, st.Height+1); err != nil {
-		return fmt.Errorf("older headers: %w", err)
+	if err := s.recallSeeds(ctx, st.Height+1); err != nil {
+		return fmt.Errorf("older seeds: %w", err)
 	}
 	return s.restoreTable(proof, g)
 }

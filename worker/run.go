@@ -16,6 +16,8 @@ import (
 
 	"github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/api/audit"
+	"github.com/cella-network/cella/api/beacon"
+	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/client"
@@ -40,6 +42,9 @@ type Queries struct {
 	Work   work.QueryClient
 	Market market.QueryClient
 	Audit  audit.QueryClient
+	Beacon beacon.QueryClient
+
+	Committee committee.QueryClient // nil: the node takes part in no ceremony
 }
 
 // Poster puts messages on chain in the operator's name and returns when a block took them. *client.Account is one.
@@ -91,6 +96,8 @@ type Worker struct {
 	again time.Duration          // first pause before an order is fetched again
 
 	patience time.Duration // how long a shard's block may be late before it is made of others
+
+	signer atomic.Pointer[session] // whose enclave makes partial signatures
 }
 
 // New prepares a worker; Run does the work.
@@ -140,6 +147,8 @@ type session struct {
 	terms terms
 
 	heads heads        // trusted headers
+	root  int64        // height of the first of them
+	seeds seeds        // of the heights that are drawn by
 	gate  sync.RWMutex // sealing and filling hold it shared, a report or release alone: both sides then agree on what is written
 	space space        // sectors and what is promised of them
 	lanes lanes        // open sectors, each used by one sealer at a time
@@ -151,6 +160,9 @@ type session struct {
 	loosened beat // blocks may have become dead, or a sector that holds dead ones may be let go now
 	joined   registration
 	base     accepted // the last accepted report, owned by the report loop
+
+	settled beat          // the enclave was shown a charge
+	epoch   atomic.Uint64 // of that charge
 }
 
 // session runs one enclave until it ends or ctx does.
@@ -219,7 +231,8 @@ func (s *session) begin(ctx context.Context) error {
 		return fmt.Errorf("the enclave refused to begin: %w", err)
 	}
 	s.joined.key = hello.SignKey
-	s.heads.set(root.Height, root.Hash)
+	s.heads.set(root.Height)
+	s.root = root.Height
 	s.Log.Info("enclave started, platform: "+attestation.Platform(hello.Platform).String(), "version", hello.Version,
 		"measurement", fmt.Sprintf("%x", hello.Measurement[:8]), "height", root.Height)
 	return nil
@@ -242,6 +255,7 @@ func (s *session) work(ctx context.Context) error {
 			return err
 		}
 		s.serveEndorsing(ctx)
+		g.Go(func() error { return s.learn(ctx) })
 		g.Go(func() error { return s.report(ctx) })
 		g.Go(func() error { return s.fill(ctx) })
 		g.Go(func() error { return s.market(ctx) })
@@ -249,6 +263,7 @@ func (s *session) work(ctx context.Context) error {
 		g.Go(func() error { return s.scrub(ctx) })
 		g.Go(func() error { return s.audit(ctx) })
 		g.Go(func() error { return s.keepJoined(ctx) })
+		g.Go(func() error { return s.keys(ctx) })
 		return nil
 	})
 	return g.Wait()

@@ -45,8 +45,8 @@ func rowOf(rows []storageproof.Entry, id uint32) (storageproof.Entry, bool) {
 	return rows[i], true
 }
 
-// Draw answers the spot check of the next owed height; seed is the lottery's for that height, of the block at SeedHeight, which
-// the caller verified; an absent cell needs none. Whatever the host brings, the height is settled: absent or wrong bytes count
+// Draw answers the spot check of the next owed height; seed is that of the height at SeedHeight, which the caller verified; an absent
+// cell needs none. Whatever the host brings, the height is settled: absent or wrong bytes count
 // as failed, and so does every height over the table of a lost disk. Over an empty table there is nothing to show and the height counts
 // as answered.
 func (v *Vault) Draw(seed lottery.Seed, m wire.Draw) (wire.DrawReply, error) {

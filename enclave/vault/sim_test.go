@@ -243,7 +243,7 @@ func seedAt(h int64) lottery.Seed { return lottery.BlockSeed(testChain, h, hashA
 
 // seed is what the caller of a vault brings for a height.
 func (s *sim) seed(h int64) lottery.Seed {
-	return lottery.BlockSeed(testChain, h, hashAt(s.v.SeedHeight(h)))
+	return seedAt(s.v.SeedHeight(h))
 }
 
 // answer reads from the disk what a draw of a height asks for; only the honest part of the table is needed, which the

@@ -148,7 +148,7 @@ func (v *Vault) Next() int64 {
 	return v.drawn + 1
 }
 
-// SeedHeight is the height of the block whose seed decides the draw of a height: see storageproof.Standing.
+// SeedHeight is the height whose seed decides the draw of a height: see storageproof.Standing.
 func (v *Vault) SeedHeight(height int64) int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()

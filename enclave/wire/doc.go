@@ -8,5 +8,6 @@
 // A message has exactly one encoding: trailing bytes, lengths above a field's limit and bools other than 0 and 1 are refused. Both
 // directions of a message are written down once, in its fields method, so that they can't drift apart.
 //
-// Bulk kinds (Kind.Bulk) carry up to a MiB of cells and may wait for each other; all others are short and overtake them.
+// Bulk kinds (Kind.Bulk) carry up to a MiB of cells and may wait for each other; slow ones (Kind.Slow) compute for up to seconds and wait
+// for each other; all others are short and overtake both.
 package wire

@@ -52,6 +52,8 @@ func NewRequest(k Kind) Request {
 		return new(History)
 	case KindStatus:
 		return new(Status)
+	case KindSeeds:
+		return new(Seeds)
 	case KindRegister:
 		return new(Register)
 	case KindChallenge:
@@ -98,12 +100,29 @@ func NewRequest(k Kind) Request {
 		return new(AuditBlock)
 	case KindAuditEnd:
 		return new(AuditEnd)
+	case KindCeremonyBegin:
+		return new(CeremonyBegin)
+	case KindCeremonyFeed:
+		return new(CeremonyFeed)
+	case KindCeremonyAct:
+		return new(CeremonyAct)
+	case KindRepairBegin:
+		return new(RepairBegin)
+	case KindRepairFeed:
+		return new(RepairFeed)
+	case KindRepairAct:
+		return new(RepairAct)
+	case KindSettle:
+		return new(Settle)
+	case KindSign:
+		return new(Sign)
 	}
 	return nil
 }
 
 // The reply to each request is the type of its name with Reply; Move is answered with a SealReply; AuditBegin
-// and AuditBlock with an AuditReply; Release, Drop and RestoreBegin with Empty.
+// and AuditBlock with an AuditReply; CeremonyFeed and RepairFeed with a FeedReply; CeremonyAct and RepairAct with an ActReply;
+// Release, Drop, RestoreBegin, CeremonyBegin and RepairBegin with Empty.
 
 func (*Init) Kind() Kind          { return KindInit }
 func (*Follow) Kind() Kind        { return KindFollow }

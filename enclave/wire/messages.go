@@ -81,7 +81,7 @@ type FollowReply struct {
 }
 
 // History teaches block hashes below the oldest known header, newest first, each linked by hash to the one above. An enclave that was
-// restarted needs them for the draws it still owes.
+// restarted where seeds don't come needs that of the height that it reports.
 type History struct{ Headers [][]byte }
 
 // HistoryReply is the oldest header now known.

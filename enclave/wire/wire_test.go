@@ -14,11 +14,12 @@ import (
 // messages are all bodies, each once.
 func messages() []Message {
 	all := []Message{
-		new(InitReply), new(FollowReply), new(HistoryReply), new(StatusReply), new(RegisterReply), new(ChallengeReply), new(AnswerReply),
+		new(InitReply), new(FollowReply), new(HistoryReply), new(SeedsReply), new(StatusReply), new(RegisterReply), new(ChallengeReply), new(AnswerReply),
 		new(EndorseReply), new(ConfirmReply), new(FillReply), new(OpenReply), new(SealReply), new(ReadReply), new(CompleteReply),
 		new(DrawReply), new(AuditReply), new(AuditEndReply), new(ReportReply), new(AcceptedReply), new(RestoreSectorReply), new(RestoreEndReply), new(LoseReply), new(Empty), new(Error),
+		new(FeedReply), new(ActReply), new(SettleReply), new(SignReply),
 	}
-	for k := range Kind(64) {
+	for k := range Kind(128) {
 		if req := NewRequest(k); req != nil {
 			all = append(all, req)
 		}
@@ -85,7 +86,7 @@ func TestEveryFieldTravels(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	seen := map[Kind]bool{}
-	for k := range Kind(64) {
+	for k := range Kind(128) {
 		req := NewRequest(k)
 		if req == nil {
 			continue
@@ -95,8 +96,8 @@ func TestKinds(t *testing.T) {
 		}
 		seen[k] = true
 	}
-	if len(seen) != 27 {
-		t.Errorf("%d kinds of request, want 27", len(seen))
+	if len(seen) != 36 {
+		t.Errorf("%d kinds of request, want 36", len(seen))
 	}
 	if NewRequest(KindError) != nil || NewRequest(KindInit.Reply()) != nil || NewRequest(0) != nil {
 		t.Error("a kind that no host sends has a request")
@@ -122,7 +123,7 @@ func TestCellsAt(t *testing.T) {
 			t.Errorf("kind %d: %d bytes of body do not fit", k, len(body))
 		}
 	}
-	for k := range Kind(64) {
+	for k := range Kind(128) {
 		if k != KindSeal && k != KindMove && k != KindFill && k.Reply().CellsAt() != 0 {
 			t.Errorf("kind %d has cells at %d", k, k.Reply().CellsAt())
 		}

@@ -16,6 +16,9 @@ import (
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/beacon"
+	"github.com/cella-network/cella/protocol/lottery"
+	"github.com/cella-network/cella/protocol/threshold"
 )
 
 const chainID = "host-test-1"
@@ -29,6 +32,8 @@ type chain struct {
 	blocks []*types.SignedHeader // blocks[h-1]
 	store  *rootmulti.Store
 	stores map[string]*storetypes.KVStoreKey
+	tips   []beacon.Tip // of the chain of seeds, after each block from the first on
+	mute   bool         // no seeds come
 }
 
 func newChain(t testing.TB) *chain { return forkedChain(t, "") }
@@ -39,7 +44,7 @@ func forkedChain(t testing.TB, salt string) *chain {
 	c := &chain{t: t, salt: salt, key: ed25519.GenPrivKeyFromSecret([]byte("validator")), stores: map[string]*storetypes.KVStoreKey{}}
 	c.set = types.NewValidatorSet([]*types.Validator{types.NewValidator(c.key.PubKey(), 10)})
 	c.store = rootmulti.NewStore(dbm.NewMemDB(), log.NewNopLogger())
-	for _, name := range []string{"attest", "market", "work"} {
+	for _, name := range []string{"attest", "market", "work", beacon.StoreName, threshold.StoreName} {
 		c.stores[name] = storetypes.NewKVStoreKey(name)
 		c.store.MountStoreWithDB(c.stores[name], storetypes.StoreTypeIAVL, nil)
 	}
@@ -91,8 +96,47 @@ func (c *chain) grow(n int) {
 		}
 		c.blocks = append(c.blocks, &types.SignedHeader{Header: h, Commit: &types.Commit{Height: height, BlockID: id, Signatures: []types.CommitSig{{
 			BlockIDFlag: types.BlockIDFlagCommit, ValidatorAddress: vote.ValidatorAddress, Timestamp: h.Time, Signature: sig}}}})
+		for tip := c.tip(); !c.mute && tip.Height < height; { // a seed comes with its block
+			tip = tip.Append(seedOf(tip.Height + 1))
+			c.tips = append(c.tips, tip)
+			c.put(beacon.StoreName, beacon.TipKey(), tip.Marshal())
+		}
 		c.store.Commit()
 	}
+}
+
+func seedOf(height int64) lottery.Seed { return lottery.Seed(sum("seed", height)) }
+
+// tip is the chain of seeds after the newest block.
+func (c *chain) tip() beacon.Tip {
+	if len(c.tips) == 0 {
+		return beacon.Tip{}
+	}
+	return c.tips[len(c.tips)-1]
+}
+
+// seeds are those of the heights from one to another, unproven.
+func (c *chain) seeds(from, to int64) *wire.Seeds {
+	m := &wire.Seeds{From: from}
+	if from > 1 {
+		m.Before = c.tips[from-2].Hash
+	}
+	for h := from; h <= to; h++ {
+		m.Seeds = append(m.Seeds, seedOf(h))
+	}
+	return m
+}
+
+// newest are the seeds from a height up to the newest tip that can be proven.
+func (c *chain) newest(from int64) *wire.Seeds {
+	proof := c.prove(beacon.StoreName, beacon.TipKey())
+	tip, err := beacon.UnmarshalTip(proof.Value)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m := c.seeds(from, tip.Height)
+	m.Tip = proof
+	return m
 }
 
 func encode(t testing.TB, m interface{ Marshal() ([]byte, error) }) []byte {

@@ -21,6 +21,7 @@ type member struct {
 	account attestation.Account
 	self    wire.InitReply
 	head    int64
+	seeded  int64 // seeds up to here were taught
 }
 
 // local serves an enclave in this process.
@@ -90,6 +91,20 @@ func (m *member) catchUp() {
 	if m.head < m.c.height() {
 		m.must(m.c.follow(m.head), new(wire.FollowReply))
 		m.head = m.c.height()
+	}
+}
+
+// learn takes the seeds that are new.
+func (m *member) learn() {
+	m.c.t.Helper()
+	from := m.seeded + 1
+	if m.seeded == 0 {
+		from = m.c.height() - 1
+	}
+	if m.head > m.seeded+1 {
+		var r wire.SeedsReply
+		m.must(m.c.newest(from), &r)
+		m.seeded = r.Tip
 	}
 }
 

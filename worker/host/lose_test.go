@@ -81,7 +81,7 @@ func TestLosses(t *testing.T) {
 		s.must(&wire.Status{}, &st)
 		for h := st.Drawn + 1; h <= last; h++ {
 			m := &wire.Draw{Height: h, Absent: true}
-			if h == c.height() {
+			if h == s.seeded {
 				m = s.spot(h)
 			}
 			var r wire.DrawReply
@@ -92,10 +92,13 @@ func TestLosses(t *testing.T) {
 		}
 		return n
 	}
-	if got := s.code(&wire.Draw{Height: c.height() + 1, Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
-		t.Errorf("a height above the head: code %d", got)
+	c.grow(1)
+	s.catchUp()
+	s.learn()
+	if got := s.code(&wire.Draw{Height: c.height(), Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
+		t.Errorf("a height whose seed is not out: code %d", got)
 	}
-	owed := fail(c.height())
+	owed := fail(c.height() - 1)
 	s.open(2)
 	sealed = s.seal(2, file)
 	s.must(&wire.Complete{Order: order}, new(wire.CompleteReply))
@@ -117,6 +120,7 @@ func TestLosses(t *testing.T) {
 	if got := s.code(accepted, new(wire.AcceptedReply)); got != wire.CodeState {
 		t.Errorf("accepted with a draw owed over the lost table: code %d", got)
 	}
+	s.learn()
 	owed = fail(next.Since)
 	s.must(accepted, new(wire.AcceptedReply))
 	row, err := storageproof.UnmarshalEntry(reply.Changed[0])

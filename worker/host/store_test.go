@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/lottery"
 	"github.com/cella-network/cella/protocol/storageproof"
 )
@@ -138,7 +139,7 @@ func (s *storage) table() *storageproof.Table {
 	return t
 }
 
-// seedHeight is the height whose block decides a draw.
+// seedHeight is the height whose seed decides a draw.
 func (s *storage) seedHeight(height int64) int64 {
 	if s.standing == nil {
 		return height
@@ -149,7 +150,7 @@ func (s *storage) seedHeight(height int64) int64 {
 // spot brings what a height draws.
 func (s *storage) spot(height int64) *wire.Draw {
 	s.c.t.Helper()
-	d, ok := s.table().Draw(lottery.BlockSeed(chainID, height, s.c.hash(s.seedHeight(height))), height, s.account)
+	d, ok := s.table().Draw(seedOf(s.seedHeight(height)), height, s.account)
 	if !ok {
 		return &wire.Draw{Height: height}
 	}
@@ -164,16 +165,20 @@ func (s *storage) spot(height int64) *wire.Draw {
 	return m
 }
 
-// draw answers all heights up to the newest block.
+// draw answers all heights up to the newest whose seed can be proven: that of the block before the head.
 func (s *storage) draw() {
 	s.c.t.Helper()
-	s.drawTo(s.c.height())
+	s.drawTo(s.c.height() - 1)
 }
 
 func (s *storage) drawTo(last int64) {
 	s.c.t.Helper()
 	var st wire.StatusReply
 	s.must(&wire.Status{}, &st)
+	fresh := s.seeded == 0
+	if s.learn(); fresh && st.Drawn+1 < s.seeded {
+		s.must(s.c.seeds(st.Drawn+1, s.seeded-1), new(wire.SeedsReply))
+	}
 	for h := st.Drawn + 1; h <= last; h++ {
 		var r wire.DrawReply
 		if s.must(s.spot(h), &r); !r.Answered {
@@ -214,8 +219,8 @@ func (s *storage) read(r *wire.Read, want []byte) {
 	}
 }
 
-// A node that was down for longer than the enclave's headers reach admits the heights between, and goes on. No height that is not
-// yet decided is admitted.
+// A node that was down for longer than seeds can be taught admits the heights between, and goes on. No height whose seed is not out
+// is admitted.
 func TestLongDowntime(t *testing.T) {
 	c := newChain(t)
 	s := newStorage(t, newMember(t, c, 1))
@@ -228,10 +233,16 @@ func TestLongDowntime(t *testing.T) {
 	}
 	next := s.standing.Height + 1
 	if got := s.code(s.spot(next), new(wire.DrawReply)); got != wire.CodeState {
-		t.Errorf("a draw whose block is not known: code %d", got)
+		t.Errorf("a draw whose seed is not known: code %d", got)
 	}
+	if got := s.code(&wire.Draw{Height: next, Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
+		t.Errorf("a height is admitted before any seed is known: code %d", got)
+	}
+	c.grow(1)
+	s.catchUp()
+	s.learn()
 	failed := uint64(0)
-	for h := next; h < c.height(); h++ {
+	for h := next; h < c.height()-1; h++ {
 		var r wire.DrawReply
 		if s.must(&wire.Draw{Height: h, Absent: true}, &r); r.Answered {
 			t.Error("an absent cell counted as answered")
@@ -239,8 +250,8 @@ func TestLongDowntime(t *testing.T) {
 		failed++
 	}
 	s.draw()
-	if got := s.code(&wire.Draw{Height: c.height() + 1, Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
-		t.Errorf("a height above the head: code %d", got)
+	if got := s.code(&wire.Draw{Height: c.height(), Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
+		t.Errorf("a height whose seed is not out: code %d", got)
 	}
 	if got := s.code(&wire.RestoreBegin{Standing: c.prove("work", standingKey(s.account))}, &wire.Empty{}); got != wire.CodeState {
 		t.Errorf("a second restore, which would forget the failed draws: code %d", got)
@@ -331,16 +342,16 @@ func testStorage(t *testing.T, start func(testing.TB) *Enclave) {
 	}
 	s.member = second
 	if got := s.code(s.spot(s.standing.Height+1), new(wire.DrawReply)); got != wire.CodeState {
-		t.Errorf("a draw below the known headers: code %d", got)
+		t.Errorf("a draw below the known seeds: code %d", got)
 	}
 	if lost := s.restore(); len(lost.LostSectors)+len(lost.LostOrders) != 0 {
 		t.Errorf("lost: %+v", lost)
 	}
-	history := &wire.History{}
-	for h := c.height() - 1; h > s.standing.Height; h-- {
-		history.Headers = append(history.Headers, c.header(h))
-	}
-	s.must(history, new(wire.HistoryReply))
+	s.must(&wire.History{Headers: [][]byte{c.header(c.height() - 1), c.header(c.height() - 2)}}, new(wire.HistoryReply))
+	c.grow(1)
+	s.catchUp()
+	s.learn()
+	s.must(c.seeds(s.standing.Height+1, s.seeded-1), new(wire.SeedsReply))
 	s.draw()
 	s.read(readLarge, large)
 	s.read(readSmall, small)
@@ -357,6 +368,7 @@ func testStorage(t *testing.T, start func(testing.TB) *Enclave) {
 	// What the host does not bring counts as failed, and the report says so.
 	var st wire.StatusReply
 	s.must(&wire.Status{}, &st)
+	s.learn()
 	var d wire.DrawReply
 	if s.must(&wire.Draw{Height: st.Drawn + 1, Absent: true}, &d); d.Answered {
 		t.Error("an absent cell counted as answered")
@@ -369,5 +381,110 @@ func testStorage(t *testing.T, start func(testing.TB) *Enclave) {
 	s.draw()
 	if r = s.report(); r.Failed != 2 || r.Answered+2 != uint64(r.Height-r.From) {
 		t.Errorf("fourth report: %d answered, %d failed", r.Answered, r.Failed)
+	}
+}
+
+// TestSeeds: a host can teach the enclave no seed that is not the chain's, and gains nothing by keeping seeds back.
+func TestSeeds(t *testing.T) {
+	c := newChain(t)
+	s := newStorage(t, newMember(t, c, 1))
+	s.fill(1)
+	s.report()
+	c.grow(20)
+	s.catchUp()
+	proven := c.newest(s.standing.Height + 8)
+	tip := c.height() - 1
+	refused := func(name string, m *wire.Seeds, want wire.Code) {
+		t.Helper()
+		if got := s.code(m, new(wire.SeedsReply)); got != want {
+			t.Errorf("%s: code %d, want %d", name, got, want)
+		}
+	}
+	changed := func(m *wire.Seeds, change func(*wire.Seeds)) *wire.Seeds {
+		cp := *m
+		cp.Seeds = slices.Clone(m.Seeds)
+		change(&cp)
+		return &cp
+	}
+	refused("older ones before any tip", c.seeds(1, 3), wire.CodeState)
+	forgeries := map[string]func(*wire.Seeds){
+		"a forged one":       func(m *wire.Seeds) { m.Seeds[1][0] ^= 1 },
+		"one left out":       func(m *wire.Seeds) { m.Seeds = append(m.Seeds[:1], m.Seeds[2:]...) },
+		"another place":      func(m *wire.Seeds) { m.From++ },
+		"another beginning":  func(m *wire.Seeds) { m.Before[0] ^= 1 },
+		"one too few":        func(m *wire.Seeds) { m.Seeds = m.Seeds[:len(m.Seeds)-1] },
+		"from no height":     func(m *wire.Seeds) { m.From = 0 },
+		"one more than fits": func(m *wire.Seeds) { m.Seeds = append(m.Seeds, seedOf(tip+1)) },
+	}
+	for name, change := range forgeries {
+		refused(name, changed(proven, change), wire.CodeInvalid)
+	}
+	refused("a forged tip", changed(proven, func(m *wire.Seeds) {
+		end := beacon.Tip{Height: m.From - 1, Hash: m.Before}
+		for i := range m.Seeds {
+			m.Seeds[i] = lottery.Seed{byte(i)}
+			end = end.Append(m.Seeds[i])
+		}
+		m.Tip.Value = end.Marshal()
+	}), wire.CodeInvalid)
+	refused("a tip that the chain does not have", changed(proven, func(m *wire.Seeds) { m.Tip = c.prove("work", []byte{0xee}) }), wire.CodeInvalid)
+
+	var r wire.SeedsReply
+	if s.must(proven, &r); r.Oldest != proven.From || r.Tip != tip {
+		t.Errorf("known are %d to %d, want %d to %d", r.Oldest, r.Tip, proven.From, tip)
+	}
+	older := c.seeds(s.standing.Height+1, proven.From-1)
+	for name, change := range forgeries {
+		refused("older: "+name, changed(older, change), wire.CodeInvalid)
+	}
+	if s.must(older, &r); r.Oldest != s.standing.Height+1 {
+		t.Errorf("known from %d, want %d", r.Oldest, s.standing.Height+1)
+	}
+
+	// Behind the proven tip nothing is drawn, answered or admitted, however far the blocks are.
+	c.mute = true
+	c.grow(10)
+	s.catchUp()
+	s.seeded, tip = tip, tip+1 // that of the newest block can be proven now
+	s.drawTo(tip)
+	for h, name := range map[int64]string{tip + 1: "the height behind the tip", c.height(): "the head"} {
+		if got := s.code(&wire.Draw{Height: h, Absent: true}, new(wire.DrawReply)); got != wire.CodeState {
+			t.Errorf("%s is admitted: code %d", name, got)
+		}
+	}
+	// The report names the height up to which was drawn.
+	c.mute = false
+	if r := s.report(); r.Height != tip || r.Failed != 0 {
+		t.Errorf("report of height %d, %d failed; want %d", r.Height, r.Failed, tip)
+	}
+}
+
+// TestOldTip: a tip that was true once is not taken where a newer one is known, nor when it is long past.
+func TestOldTip(t *testing.T) {
+	c := newChain(t)
+	m := newMember(t, c, 1)
+	old := c.newest(1)
+	c.grow(5)
+	m.catchUp()
+	m.must(c.newest(1), new(wire.SeedsReply))
+	if got := m.code(old, new(wire.SeedsReply)); got != wire.CodeInvalid {
+		t.Errorf("a tip below the known one: code %d", got)
+	}
+	// Behind a gap the enclave begins anew, and can be taught what lies between.
+	c.grow(20)
+	m.catchUp()
+	var r wire.SeedsReply
+	if m.must(c.newest(c.height()-3), &r); r.Oldest != c.height()-3 || r.Tip != c.height()-1 {
+		t.Errorf("known are %d to %d", r.Oldest, r.Tip)
+	}
+	if m.must(c.seeds(1, c.height()-4), &r); r.Oldest != 1 {
+		t.Errorf("known from %d", r.Oldest)
+	}
+	young := newMember(t, c, 2)
+	past := c.newest(1)
+	c.grow(recentBlocks + 3)
+	young.catchUp()
+	if got := young.code(past, new(wire.SeedsReply)); got != wire.CodeInvalid {
+		t.Errorf("a tip long past: code %d", got)
 	}
 }
