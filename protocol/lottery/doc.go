@@ -3,7 +3,8 @@
 // draw telling anything about another.
 //
 //	known                              by                                then
-//	hash of block h                    BlockSeed(chain, h, hash)         the seed of h
+//	number of h, which then is         Signature.Number (threshold)      the seed of h
+//	hash of a block, where none comes  BlockSeed(chain, h, hash)         the seed of h
 //	seed of h                          Uniform(purpose, subject, n)      one number below n, the same for everybody
 //	number of h, carried by block h+1  Draw, over all weights            the proposer of h+2
 //	no number in block h+1             Fallback(chain, last number, h+2) the proposer of h+2, none who omitted

@@ -9,8 +9,9 @@ import (
 // Seed is the public randomness of one height: 32 bytes nobody could choose before the height was decided.
 type Seed [32]byte
 
-// BlockSeed derives the seed of a height from its block hash. It stands where the beacon's number will stand: a proposer
-// can still grind it by trying other blocks, which is why nothing but draws of work depends on it.
+// BlockSeed derives the seed of a height from its block hash. It stands where there is no number: before the first group is in charge,
+// and for heights whose numbers can never come since the key was lost; then the hash is that of the block that says so. A proposer can
+// grind it by trying other blocks.
 func BlockSeed(chainID string, height int64, hash [32]byte) Seed {
 	h := sha256.New()
 	writeBytes(h, []byte("cella/seed/block/v1"))

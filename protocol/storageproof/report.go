@@ -172,9 +172,9 @@ func UnmarshalStanding(p []byte) (Standing, error) {
 	return st, nil
 }
 
-// SeedHeight is the height of the block whose seed decides the draw of a height over the standing's table. Blocks up to the one
-// that accepted the table were known, or made, before it was: a host that could tell from them which cells will be drawn
-// would try tables until it likes the draws.
+// SeedHeight is the height whose seed decides the draw of a height over the standing's table. The seeds of heights up to the block
+// that accepted the table were known, or could be by who made that block, before it was: a host that could tell from them which cells
+// will be drawn would try tables until it likes the draws.
 func (s Standing) SeedHeight(height int64) int64 { return max(height, s.Since+1) }
 
 // StoreName is the store in which the chain keeps standings.
@@ -201,9 +201,13 @@ type Rules struct {
 	SignKey    [32]byte // the enclave's registered key
 	SlotBlocks int64    // blocks a slot; one report a slot
 	Now        int64    // height of the block that carries the report
-	MaxAge     int64    // how many blocks Height may lie behind Now
-	LateBlocks int64    // how many blocks a draw's height may lie behind Now; later answers prove nothing
+	MaxAge     int64    // how many blocks before Now the first seed after Height's may have come out
+	LateBlocks int64    // how many blocks before Now a draw's seed may have come out; later answers prove nothing
 	Cap        uint64   // most bytes that the node's tier may prove
+	// Tip gives the last height whose seed was out in a block. Who waits for a seed can't draw, so the age of a draw
+	// counts from there and not from its height: a chain whose seeds stand still makes nobody late, neither while it does nor when
+	// they all come at once. Without it seeds come with their blocks.
+	Tip func(block int64) int64
 	// BlockHash gives the hash of a recent block of this chain.
 	BlockHash func(height int64) ([32]byte, bool)
 }
@@ -227,7 +231,7 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 	if rules.SlotBlocks <= 0 || rules.LateBlocks <= 0 {
 		return refuse("the rules name no slot length, or no time for answers")
 	}
-	if r.Height >= rules.Now || rules.Now-r.Height > rules.MaxAge {
+	if r.Height >= rules.Now || r.Height < rules.tip(rules.Now-rules.MaxAge) {
 		return refuse("height %d at block %d: want one of the last %d blocks", r.Height, rules.Now, rules.MaxAge)
 	}
 	if hash, ok := rules.BlockHash(r.Height); !ok || hash != r.Hash {
@@ -257,7 +261,7 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 			return refuse("%d answered and %d failed do not add up to %d heights", r.Answered, r.Failed, heights)
 		}
 		// Which of the heights failed is not known; those in time are taken for the answered ones.
-		inTime := min(heights, uint64(max(0, r.Height-max(r.From, rules.Now-rules.LateBlocks-1))))
+		inTime := min(heights, uint64(max(0, r.Height-max(r.From, rules.due(*before)))))
 		proven := min(r.Answered, inTime)
 		next.Proven, next.Failed, next.Late = before.Proven+proven, before.Failed+r.Failed, before.Late+r.Answered-proven
 	}
@@ -265,6 +269,23 @@ func Accept(rules Rules, before *Standing, encoded []byte, sig []byte) (Report, 
 		return refuse("%d free and %d stored bytes: want whole cells, at most %d in all", r.Free, r.Stored, rules.Cap)
 	}
 	return r, next, nil
+}
+
+func (rules Rules) tip(block int64) int64 {
+	if rules.Tip == nil {
+		return block
+	}
+	return rules.Tip(block)
+}
+
+// due is the height up to which a node should have answered by now: that whose seed was out LateBlocks ago. As long as it lies in the slot of
+// the last report, or before the block that accepted it, nothing is: no report could have named it.
+func (rules Rules) due(last Standing) int64 {
+	tip := rules.tip(rules.Now - rules.LateBlocks - 1)
+	if tip/rules.SlotBlocks <= last.Height/rules.SlotBlocks || tip < last.Since {
+		return last.Height
+	}
+	return tip
 }
 
 // inBoth finds an id that both rising lists name.

@@ -90,6 +90,13 @@ func TestAccept(t *testing.T) {
 		rules := rules
 		rules.Now = arg("now", r.Height+1)
 		rules.SlotBlocks = arg("slot", rules.SlotBlocks)
+		rules.Tip = func(block int64) int64 {
+			// Seeds come with their blocks, but for those after stall, which come with block until.
+			if stall := arg("stall", 0); stall > 0 && block >= stall && block < arg("until", 1<<40) {
+				return stall
+			}
+			return block
+		}
 		rules.BlockHash = func(h int64) ([32]byte, bool) { return blockHash(h), h >= arg("pruned", 0) }
 		got, next, err := Accept(rules, standing, p, sig)
 		if err != nil {

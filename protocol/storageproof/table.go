@@ -102,13 +102,15 @@ type Draw struct {
 	Cell   uint32
 }
 
-// Draw picks a cell uniformly over the table's bytes; it depends on the seed, the account and the table, never on the
-// enclave's identity, so that neither a restart nor a rejoin changes the question. An empty table has no draw.
+// Draw picks a cell uniformly over the table's bytes; it depends on the seed, the height, the account and the table, never on the
+// enclave's identity, so that neither a restart nor a rejoin changes the question. The heights that one seed decides, see
+// Standing.SeedHeight, draw each for itself. An empty table has no draw.
 func (t *Table) Draw(seed lottery.Seed, height int64, account [20]byte) (Draw, bool) {
 	if t.cells == 0 {
 		return Draw{}, false
 	}
 	subject := append(append([]byte(nil), account[:]...), t.root[:]...)
+	subject = binary.BigEndian.AppendUint64(subject, uint64(height))
 	at := seed.Uniform("spot-check", subject, t.cells)
 	i := sort.Search(len(t.before), func(i int) bool { return t.before[i] > at }) - 1
 	return Draw{Height: height, Sector: t.entries[i].ID, Cell: uint32(at - t.before[i])}, true

@@ -307,3 +307,16 @@ func FuzzFreeProof(f *testing.F) {
 		}
 	})
 }
+
+// TestDrawsOfOneSeed: after a report several heights share a seed; each of them draws for itself.
+func TestDrawsOfOneSeed(t *testing.T) {
+	table, err := NewTable([]Entry{{ID: 1, Kind: KindFree, Cells: 1 << 16}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := table.Draw(lottery.Seed{1}, 10, [20]byte{1})
+	b, _ := table.Draw(lottery.Seed{1}, 11, [20]byte{1})
+	if a.Cell == b.Cell {
+		t.Errorf("the heights 10 and 11 draw the same cell %d", a.Cell)
+	}
+}

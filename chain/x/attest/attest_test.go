@@ -100,12 +100,22 @@ type world struct {
 	enclaves map[string]*enclave
 	starts   map[string]int
 	regs     map[string]attestation.Registration
+	stalled  int64 // no seed of a later height is out; 0: seeds come with their blocks
+	oldest   int64 // seeds of lower heights are not kept
 }
 
-// Seed and Holds stand for the modules around attest.
-func (w *world) Seed(ctx context.Context) (lottery.Seed, error) {
-	c := sdk.UnwrapSDKContext(ctx)
-	return lottery.BlockSeed(c.ChainID(), c.BlockHeight(), [32]byte(c.HeaderHash())), nil
+// Seed, Tip and Holds stand for the modules around attest. Seeds come with their blocks, but for those that a test holds back.
+func (w *world) Seed(ctx context.Context, height int64) (lottery.Seed, bool, error) {
+	tip, err := w.Tip(ctx)
+	return lottery.BlockSeed(chainID, height, hashOf(height)), height <= tip && height >= w.oldest, err
+}
+
+func (w *world) Tip(ctx context.Context) (int64, error) {
+	now := sdk.UnwrapSDKContext(ctx).BlockHeight()
+	if w.stalled > 0 {
+		return min(now, w.stalled), nil
+	}
+	return now, nil
 }
 
 func (w *world) Holds(_ context.Context, operator sdk.AccAddress) (bool, error) {

@@ -93,3 +93,75 @@ func TestDrawOfNobody(t *testing.T) {
 		t.Error("drew somebody:", err)
 	}
 }
+
+// While seeds don't come no endorser is drawn, nobody is counted as silent and no intent lapses. Whoever is drawn then has its full time.
+func TestIntentsWaitForSeeds(t *testing.T) {
+	w, cat := started(t) // ann and ben endorse
+	took := w.ctx.BlockHeight()
+	w.stalled = took
+	w.join(t, cat)
+	operator := account("cat")
+	state := func() attestation.Intent {
+		in, _, ok, err := w.keeper.intent(w.ctx, operator[:])
+		if err != nil || !ok {
+			t.Fatal("the intent is gone", err)
+		}
+		return in
+	}
+	w.next(t, 50)
+	if in := state(); in.Endorser != (attestation.Account{}) {
+		t.Fatalf("drawn without a seed: %+v", in)
+	}
+	// The seed of the block that took the intent was known, or could be, to who made it: it draws nobody.
+	if events := w.next(t, 1); len(events) != 0 {
+		t.Error(events)
+	}
+	w.stalled = took + 1
+	w.next(t, 1)
+	in := state()
+	seed, _, _ := w.Seed(w.ctx, took+1)
+	want, err := w.keeper.drawn(w.ctx, seed, append(append([]byte(nil), operator[:]...), 0, 0, 0, 0), []sdk.AccAddress{operator[:]})
+	if err != nil || in.Endorser != attestation.Account(want) || in.Drawn != w.ctx.BlockHeight() {
+		t.Errorf("%+v, want %x drawn in block %d: %v", in, want, w.ctx.BlockHeight(), err)
+	}
+	w.next(t, 30)
+	if got := state(); got != in {
+		t.Errorf("it was drawn anew without a seed: %+v", got)
+	}
+	w.stalled = 0
+	w.next(t, 1)
+	if _, _, ok, err := w.keeper.intent(w.ctx, operator[:]); ok || err != nil {
+		t.Error("an intent whose time is over does not lapse:", err)
+	}
+}
+
+// An intent whose seed is kept no more is drawn by a later one.
+func TestSeedIsForgotten(t *testing.T) {
+	w, cat := started(t)
+	w.stalled = w.ctx.BlockHeight()
+	w.join(t, cat)
+	w.next(t, 5)
+	w.stalled, w.oldest = 0, w.ctx.BlockHeight()
+	w.next(t, 2)
+	operator := account("cat")
+	if in, _, ok, err := w.keeper.intent(w.ctx, operator[:]); err != nil || !ok || in.Endorser == (attestation.Account{}) {
+		t.Errorf("%+v, %v", in, err)
+	}
+}
+
+// Reports name the height of the last seed: its block's hash is kept, however long seeds don't come.
+func TestHashesWaitForSeeds(t *testing.T) {
+	w := newWorld(t, params)
+	last := w.ctx.BlockHeight()
+	w.stalled = last
+	w.next(t, 3*int(params.TrustBlocks))
+	if hash, ok, err := w.keeper.BlockHash(w.ctx, last); err != nil || !ok || hash != hashOf(last) {
+		t.Error("the hash of the last height with a seed is gone:", err)
+	}
+	w.stalled = 0
+	w.next(t, 3*int(params.TrustBlocks))
+	n := 0
+	if err := w.keeper.hashes.Walk(w.ctx, nil, func(int64, []byte) (bool, error) { n++; return false, nil }); err != nil || n != int(params.TrustBlocks)+1 {
+		t.Errorf("%d hashes are kept: %v", n, err)
+	}
+}

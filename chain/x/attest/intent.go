@@ -40,7 +40,8 @@ func (k *Keeper) BeginBlock(ctx context.Context) error {
 }
 
 // keepHash stores the hash of the header that is being executed: it is decided, so the block's own messages may name it no
-// less than later ones. Contexts that only check proposals never come here.
+// less than later ones. Contexts that only check proposals never come here. While seeds don't come, hashes are kept from
+// the last seed back: work reports name no later height than that.
 func (k *Keeper) keepHash(ctx context.Context, p api.Params) error {
 	c := sdk.UnwrapSDKContext(ctx)
 	if hash := c.HeaderHash(); len(hash) == 32 {
@@ -48,8 +49,12 @@ func (k *Keeper) keepHash(ctx context.Context, p api.Params) error {
 			return err
 		}
 	}
+	tip, err := k.seeds.Tip(ctx)
+	if err != nil {
+		return err
+	}
 	var old []int64
-	err := k.hashes.Walk(ctx, new(collections.Range[int64]).EndExclusive(c.BlockHeight()-p.TrustBlocks), func(height int64, _ []byte) (bool, error) {
+	err = k.hashes.Walk(ctx, new(collections.Range[int64]).EndExclusive(min(tip, c.BlockHeight())-p.TrustBlocks), func(height int64, _ []byte) (bool, error) {
 		old = append(old, height)
 		return len(old) == hashesPerBlock, nil
 	})
@@ -100,17 +105,22 @@ func (k *Keeper) expire(ctx context.Context) error {
 	return nil
 }
 
-// draw handles the intents that are due: their first draw, another one after silence, or their end.
+// draw handles the intents whose height has come and has its seed: their first draw, another one after silence, or their end. What no
+// seed is out for stays in the queue: without one no intent ends.
 func (k *Keeper) draw(ctx context.Context, p api.Params) error {
 	c := sdk.UnwrapSDKContext(ctx)
-	keys, err := dueOf(ctx, k.due, c.BlockHeight(), intentsPerBlock)
+	tip, err := k.seeds.Tip(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := dueOf(ctx, k.due, min(tip, c.BlockHeight()), intentsPerBlock)
 	if err != nil || len(keys) == 0 {
 		return err
 	}
 	for _, key := range keys {
 		// A failing item is a bug, but one that must neither stop the chain nor half happen: it is tried again later.
 		branch, write := c.CacheContext()
-		if err := k.step(branch, p, key.K2()); err != nil {
+		if err := k.step(branch, p, key.K2(), key.K1()); err != nil {
 			c.Logger().Error("attest: an intent failed and waits", "height", c.BlockHeight(), "operator", key.K2(), "err", err)
 			if err := k.put(ctx, key.K2(), c.BlockHeight()+retryBlocks); err != nil {
 				return err
@@ -122,17 +132,27 @@ func (k *Keeper) draw(ctx context.Context, p api.Params) error {
 	return nil
 }
 
-// step moves one intent on. The subject of its draw is the operator and how many were silent before.
-func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress) error {
+// step moves one intent on that is due at a height, by the seed of that height: of a block after the one that took the intent, so that
+// who makes either can't know it before. The subject of the draw is the operator and how many were silent before.
+func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress, at int64) error {
 	now := sdk.UnwrapSDKContext(ctx).BlockHeight()
 	in, info, _, err := k.intent(ctx, operator)
 	if err != nil {
 		return err
 	}
 	end := in.Announced + p.IntentBlocks
-	if now >= end {
+	if at >= end {
 		return k.lapse(ctx, operator)
 	}
+	seed, known, err := k.seeds.Seed(ctx, at)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return k.put(ctx, operator, now) // it waited for so long that its seed is kept no more
+	}
+	// The endorser has its time from this block on, however late the seed came; if the intent's own is over by then, it is the last.
+	next := now + min(p.EndorseBlocks, end-at)
 	silent, attempt := slices.Clone(info.Silent), in.Attempt
 	if in.Endorser != (attestation.Account{}) {
 		text, err := k.addresses.BytesToString(in.Endorser[:])
@@ -142,10 +162,6 @@ func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress
 		silent = append(silent, text)
 		silent = silent[max(0, len(silent)-maxSilent):]
 		attempt++
-	}
-	seed, err := k.seeds.Seed(ctx)
-	if err != nil {
-		return err
 	}
 	excluded := []sdk.AccAddress{operator}
 	for _, text := range silent {
@@ -166,7 +182,7 @@ func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress
 		return err
 	}
 	if drawn == nil {
-		return k.put(ctx, operator, min(now+p.EndorseBlocks, end)) // nobody is there
+		return k.put(ctx, operator, next) // nobody is there
 	}
 	if in.Endorser != (attestation.Account{}) {
 		if err := k.countSilence(ctx, in.Endorser[:]); err != nil {
@@ -179,7 +195,7 @@ func (k *Keeper) step(ctx context.Context, p api.Params, operator sdk.AccAddress
 	if err := k.setIntent(ctx, in, info); err != nil {
 		return err
 	}
-	if err := k.put(ctx, operator, min(now+p.EndorseBlocks, end)); err != nil {
+	if err := k.put(ctx, operator, next); err != nil {
 		return err
 	}
 	text, err := k.addresses.BytesToString(operator)

@@ -42,9 +42,12 @@ type Bank interface {
 	GetBalance(ctx context.Context, addr sdk.AccAddress, denom string) sdk.Coin
 }
 
-// Seeds gives the public randomness of the height that is being executed.
+// Seeds gives the public randomness of heights, as far as it is out.
 type Seeds interface {
-	Seed(ctx context.Context) (lottery.Seed, error)
+	// Seed is false where a height's seed is not known yet, or no more.
+	Seed(ctx context.Context, height int64) (lottery.Seed, bool, error)
+	// Tip is the last height whose seed is out.
+	Tip(ctx context.Context) (int64, error)
 }
 
 // Replicas knows who holds replicas for orders.

@@ -45,12 +45,27 @@ type network struct {
 	heard   []string
 	fails   error
 	draws   int
+	stalled int64 // no seed of a later height is out; 0: seeds come with their blocks
+	seeds   []byte
 }
 
-func (n *network) Seed(context.Context) (lottery.Seed, error) { return lottery.Seed{1}, nil }
+// Seeds come with their blocks, but for those that a test holds back.
+func (n *network) Seed(ctx context.Context, height int64) (lottery.Seed, bool, error) {
+	tip, err := n.Tip(ctx)
+	return lottery.Seed{1, byte(height)}, height <= tip, err
+}
 
-func (n *network) DrawActive(_ context.Context, _ lottery.Seed, subject []byte) (attestation.Node, bool, error) {
+func (n *network) Tip(ctx context.Context) (int64, error) {
+	now := sdk.UnwrapSDKContext(ctx).BlockHeight()
+	if n.stalled > 0 {
+		return min(now, n.stalled), nil
+	}
+	return now, nil
+}
+
+func (n *network) DrawActive(_ context.Context, seed lottery.Seed, subject []byte) (attestation.Node, bool, error) {
 	n.draws++
+	n.seeds = append(n.seeds, seed[1])
 	if len(n.holders) == 0 {
 		return attestation.Node{}, false, nil
 	}
@@ -570,5 +585,32 @@ func TestQueries(t *testing.T) {
 	}
 	if _, err := q.Duties(w.ctx, &api.QueryDutiesRequest{Operator: "nobody"}); !errors.Is(err, ErrRefused) {
 		t.Error("duties of nobody:", err)
+	}
+}
+
+// A case is drawn by the seed of its period's last height, when that is out. The periods in which no seeds came are not made up for.
+func TestCasesWaitForSeeds(t *testing.T) {
+	w := newWorld(t)
+	for i, name := range []string{"ann", "ben", "cat", "dan"} {
+		w.join(name, byte(i+1))
+	}
+	w.holders, w.holds = []string{"ann"}, map[string]uint64{"ann": 7}
+	w.stalled = 109
+	if lines := w.until(t, 155); len(lines) != 0 {
+		t.Error("drawn without a seed:", lines)
+	}
+	w.stalled = 110
+	lines := w.until(t, 156)
+	if len(lines) != 1 || !strings.Contains(lines[0], "156: EventCaseDrawn") || !strings.Contains(lines[0], fmt.Sprint("deadline=", 156+params.VerdictBlocks)) {
+		t.Error(lines)
+	}
+	if len(w.seeds) != 1 || w.seeds[0] != 110 {
+		t.Errorf("drawn by the seeds of %v, want that of height 110", w.seeds)
+	}
+	w.until(t, 157)
+	w.stalled = 148
+	w.until(t, 160)
+	if len(w.seeds) != 2 || w.seeds[1] != 140 {
+		t.Errorf("drawn by the seeds of %v, want those of the heights 110 and 140", w.seeds)
 	}
 }

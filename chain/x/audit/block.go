@@ -27,7 +27,7 @@ const (
 	retryBlocks = 100
 )
 
-// BeginBlock decides and forgets the cases whose time has come and draws a new one at the end of a period.
+// BeginBlock decides and forgets the cases whose time has come and draws a new one once the seed of a period's last height is out.
 func (k *Keeper) BeginBlock(ctx context.Context) error {
 	c := sdk.UnwrapSDKContext(ctx)
 	p, err := k.params.Get(ctx)
@@ -61,16 +61,41 @@ func (k *Keeper) BeginBlock(ctx context.Context) error {
 		}
 		write()
 	}
-	if p.PeriodBlocks == 0 || c.BlockHeight()%p.PeriodBlocks != 0 {
-		return nil
+	seed, ok, err := k.turn(ctx, p)
+	if err != nil || !ok {
+		return err
 	}
 	branch, write := c.CacheContext()
-	if err := k.draw(branch, p); err != nil {
+	if err := k.draw(branch, p, seed); err != nil {
 		c.Logger().Error("audit: no case was drawn", "height", c.BlockHeight(), "err", err)
 		return nil
 	}
 	write()
 	return nil
+}
+
+// turn is the seed of the last height that ends a period, if it is out and was not used before. When the seeds of many periods come at
+// once, their audits are not made up for: holders and auditors would have to answer all of them together.
+func (k *Keeper) turn(ctx context.Context, p api.Params) (seed lottery.Seed, ok bool, err error) {
+	if p.PeriodBlocks == 0 {
+		return seed, false, nil
+	}
+	tip, err := k.seeds.Tip(ctx)
+	if err != nil {
+		return seed, false, err
+	}
+	last, err := k.drawn.Get(ctx)
+	if err != nil && !errors.Is(err, collections.ErrNotFound) {
+		return seed, false, err
+	}
+	at := min(tip, sdk.UnwrapSDKContext(ctx).BlockHeight())
+	if at -= at % p.PeriodBlocks; at <= last {
+		return seed, false, nil
+	}
+	if seed, ok, err = k.seeds.Seed(ctx, at); err != nil || !ok {
+		return seed, false, err
+	}
+	return seed, true, k.drawn.Set(ctx, at)
 }
 
 // step decides an open case, or forgets one that was decided.
@@ -151,13 +176,9 @@ func (k *Keeper) silence(ctx context.Context, id uint64, auditor attestation.Acc
 	return k.emit(ctx, &api.EventAuditorSilent{Case: id, Auditor: text, Paused: until})
 }
 
-// draw makes a case by the block's seed: a holder, one of its replicas, and auditors. Nothing is drawn where nobody holds anything, or
+// draw makes a case by a seed: a holder, one of its replicas, and auditors. Nothing is drawn where nobody holds anything, or
 // where fewer auditors than a quorum could be found.
-func (k *Keeper) draw(ctx context.Context, p api.Params) error {
-	seed, err := k.seeds.Seed(ctx)
-	if err != nil {
-		return err
-	}
+func (k *Keeper) draw(ctx context.Context, p api.Params, seed lottery.Seed) error {
 	last, err := k.lastCase.Get(ctx)
 	if err != nil && !errors.Is(err, collections.ErrNotFound) {
 		return err

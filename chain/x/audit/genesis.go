@@ -102,6 +102,9 @@ func (k *Keeper) InitGenesis(ctx context.Context, g *api.GenesisState) error {
 	if err := k.lastCase.Set(ctx, g.LastCase); err != nil {
 		return err
 	}
+	if err := k.drawn.Set(ctx, sdk.UnwrapSDKContext(ctx).BlockHeight()); err != nil {
+		return err // no case by the seeds of heights before this chain began
+	}
 	for _, gc := range g.Cases {
 		c, err := audit.UnmarshalCase(gc.Case)
 		if err != nil {

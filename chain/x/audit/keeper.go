@@ -34,9 +34,12 @@ const (
 // ErrRefused is what a message that breaks a rule fails with; the text names the rule.
 var ErrRefused = errorsmod.Register(ModuleName, 2, "refused by audit")
 
-// Seeds gives the public randomness of the height that is being executed.
+// Seeds gives the public randomness of heights, as far as it is out.
 type Seeds interface {
-	Seed(ctx context.Context) (lottery.Seed, error)
+	// Seed is false where a height's seed is not known yet, or no more.
+	Seed(ctx context.Context, height int64) (lottery.Seed, bool, error)
+	// Tip is the last height whose seed is out.
+	Tip(ctx context.Context) (int64, error)
 }
 
 // Registry draws registered nodes: holders among all active ones, auditors among those that are trusted to endorse.
@@ -67,6 +70,7 @@ type Keeper struct {
 	cases    collections.Map[uint64, []byte]
 	params   collections.Item[api.Params]
 	lastCase collections.Item[uint64]
+	drawn    collections.Item[int64] // the last height by whose seed a case was drawn, or nobody found for one
 	infos    collections.Map[uint64, api.CaseInfo]
 	records  collections.Map[sdk.AccAddress, api.Record]
 	due      collections.KeySet[collections.Pair[int64, uint64]]          // height at which a case is decided or forgotten
@@ -83,6 +87,7 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 		cases:    collections.NewMap(sb, collections.NewPrefix(audit.CaseKey(0)[:1]), "cases", collections.Uint64Key, collections.BytesValue),
 		params:   collections.NewItem(sb, collections.NewPrefix(2), "params", codec.CollValue[api.Params](cdc)),
 		lastCase: collections.NewItem(sb, collections.NewPrefix(3), "last_case", collections.Uint64Value),
+		drawn:    collections.NewItem(sb, collections.NewPrefix(8), "drawn", collections.Int64Value),
 		infos:    collections.NewMap(sb, collections.NewPrefix(4), "infos", collections.Uint64Key, codec.CollValue[api.CaseInfo](cdc)),
 		records:  collections.NewMap(sb, collections.NewPrefix(5), "records", account, codec.CollValue[api.Record](cdc)),
 		due:      collections.NewKeySet(sb, collections.NewPrefix(6), "due", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),

@@ -54,6 +54,8 @@ type Bank interface {
 
 // Work counts heights.
 type Work interface {
+	// Clock is the height up to which nodes could prove that they hold something; it stands still while seeds don't come.
+	Clock(ctx context.Context) (int64, error)
 	// Standing is an operator's record of reports; it is empty for one that never reported.
 	Standing(ctx context.Context, operator sdk.AccAddress) (storageproof.Standing, error)
 }

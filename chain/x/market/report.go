@@ -228,15 +228,22 @@ func (k *Keeper) Audited(ctx context.Context, holder sdk.AccAddress, order uint6
 	return k.transfer(ctx, moved)
 }
 
-// warn emits the events of warnings.
+// warn emits the events of warnings. The deadline that it names is the first height at which it can cost: it is later by as much as
+// seeds lag behind then.
 func (k *Keeper) warn(ctx context.Context, operator string, notices []market.Notice, now int64) error {
+	if len(notices) == 0 {
+		return nil
+	}
+	lag, err := k.lag(ctx)
+	if err != nil {
+		return err
+	}
 	for _, w := range notices {
-		var err error
 		if w.Deadline == 0 {
 			err = k.emit(ctx, &api.EventWarningLifted{Operator: operator, Rule: string(w.Rule), Height: now, Order: w.Order})
 		} else {
 			err = k.emit(ctx, &api.EventWarning{Operator: operator, Rule: string(w.Rule), Evidence: w.Evidence, Height: now,
-				Deadline: w.Deadline, Heights: w.Heights, Order: w.Order})
+				Deadline: w.Deadline - lag, Heights: w.Heights, Order: w.Order})
 		}
 		if err != nil {
 			return err

@@ -21,7 +21,22 @@ import (
 // terms returns the rules in force and the block's height.
 func (k *Keeper) terms(ctx context.Context) (market.Terms, int64, error) {
 	p, err := k.params.Get(ctx)
-	return termsOf(p), sdk.UnwrapSDKContext(ctx).BlockHeight(), err
+	if err != nil {
+		return market.Terms{}, 0, err
+	}
+	t, now := termsOf(p), sdk.UnwrapSDKContext(ctx).BlockHeight()
+	lag, err := k.lag(ctx)
+	for _, blocks := range []*int64{&t.AcceptBlocks, &t.MendBlocks, &t.RepairBlocks, &t.WarnBlocks, &t.SilentBlocks} {
+		*blocks += lag
+	}
+	return t, now, err
+}
+
+// lag is for how many blocks nobody can have proven anything, as their draws have no seeds yet. Whatever a node must prove in time it
+// may prove by so much later; what is queued by a longer lag than there is in the end only waits a little longer.
+func (k *Keeper) lag(ctx context.Context) (int64, error) {
+	clock, err := k.work.Clock(ctx)
+	return max(sdk.UnwrapSDKContext(ctx).BlockHeight()-clock, 0), err
 }
 
 func termsOf(p api.Params) market.Terms {

@@ -36,6 +36,15 @@ const (
 type network struct {
 	standings map[string]*storageproof.Standing
 	active    map[string]bool
+	stalled   int64 // nobody can have drawn a later height; 0: all can
+}
+
+func (n *network) Clock(ctx context.Context) (int64, error) {
+	now := sdk.UnwrapSDKContext(ctx).BlockHeight()
+	if n.stalled > 0 {
+		return min(now, n.stalled), nil
+	}
+	return now, nil
 }
 
 func (n *network) Standing(_ context.Context, operator sdk.AccAddress) (storageproof.Standing, error) {

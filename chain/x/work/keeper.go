@@ -40,6 +40,11 @@ type Registry interface {
 	BlockHash(ctx context.Context, height int64) ([32]byte, bool, error)
 }
 
+// Seeds knows how far the chain's seeds have come.
+type Seeds interface {
+	Tip(ctx context.Context) (int64, error)
+}
+
 // Market hears of each accepted report, after its standing was stored.
 type Market interface {
 	Reported(ctx context.Context, operator sdk.AccAddress, report storageproof.Report, standing storageproof.Standing) error
@@ -49,22 +54,25 @@ type Market interface {
 type Keeper struct {
 	addresses address.Codec
 	registry  Registry
+	seeds     Seeds
 	market    Market
 	authority string
 
 	params collections.Item[api.Params]
 	// standings are kept under storageproof.StandingKey in their canonical encoding, so that enclaves can check them.
 	standings collections.Map[sdk.AccAddress, []byte]
+	tips      collections.Map[int64, int64] // of recent blocks: the last height whose seed was out in it
 }
 
 // NewKeeper opens the module's store. Only authority may change the params. The market, which itself asks this keeper, is
 // joined by SetMarket.
-func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses address.Codec, registry Registry, authority string) *Keeper {
+func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses address.Codec, registry Registry, seeds Seeds, authority string) *Keeper {
 	sb := collections.NewSchemaBuilder(service)
 	k := &Keeper{
-		addresses: addresses, registry: registry, authority: authority,
+		addresses: addresses, registry: registry, seeds: seeds, authority: authority,
 		standings: collections.NewMap(sb, collections.NewPrefix(storageproof.StandingKey([20]byte{})[:1]), "standings", sdk.AccAddressKey, collections.BytesValue),
 		params:    collections.NewItem(sb, collections.NewPrefix(2), "params", codec.CollValue[api.Params](cdc)),
+		tips:      collections.NewMap(sb, collections.NewPrefix(3), "tips", collections.Int64Key, collections.Int64Value),
 	}
 	if _, err := sb.Build(); err != nil {
 		panic(err) // two collections with one prefix: a programming error found at the first start
@@ -132,6 +140,11 @@ func (k *Keeper) accept(ctx context.Context, encoded, sig []byte) error {
 	var failed error
 	rules := storageproof.Rules{ChainID: c.ChainID(), Account: r.Account, SignKey: node.SignKey,
 		SlotBlocks: p.SlotBlocks, Now: now, MaxAge: p.MaxAgeBlocks, LateBlocks: p.LateBlocks, Cap: limit,
+		Tip: func(block int64) int64 {
+			tip, err := k.tip(ctx, block)
+			failed = errors.Join(failed, err)
+			return tip
+		},
 		BlockHash: func(height int64) ([32]byte, bool) {
 			hash, ok, err := k.registry.BlockHash(ctx, height)
 			failed = errors.Join(failed, err)

@@ -27,10 +27,11 @@ import (
 type AppModule struct{ keeper *Keeper }
 
 var (
-	_ appmodule.AppModule   = AppModule{}
-	_ module.AppModuleBasic = AppModule{}
-	_ module.HasGenesis     = AppModule{}
-	_ module.HasServices    = AppModule{}
+	_ appmodule.AppModule       = AppModule{}
+	_ appmodule.HasBeginBlocker = AppModule{}
+	_ module.AppModuleBasic     = AppModule{}
+	_ module.HasGenesis         = AppModule{}
+	_ module.HasServices        = AppModule{}
 )
 
 // NewAppModule wraps a keeper.
@@ -66,6 +67,9 @@ func (m AppModule) RegisterServices(cfg module.Configurator) {
 	api.RegisterMsgServer(cfg.MsgServer(), msgServer{m.keeper})
 	api.RegisterQueryServer(cfg.QueryServer(), queryServer{m.keeper})
 }
+
+// BeginBlock notes how far the chain's seeds have come.
+func (m AppModule) BeginBlock(ctx context.Context) error { return m.keeper.BeginBlock(ctx) }
 
 // DefaultGenesis is the state of a new chain.
 func (AppModule) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {

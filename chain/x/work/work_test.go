@@ -39,6 +39,16 @@ type network struct {
 	cap    uint64
 	heard  []string
 	fails  error
+
+	stalled int64 // no seed of a later height is out; 0: seeds come with their blocks
+}
+
+func (n *network) Tip(ctx context.Context) (int64, error) {
+	now := sdk.UnwrapSDKContext(ctx).BlockHeight()
+	if n.stalled > 0 {
+		return min(now, n.stalled), nil
+	}
+	return now, nil
 }
 
 func (n *network) Active(_ context.Context, a attestation.Account) (attestation.Node, bool, error) {
@@ -79,7 +89,7 @@ func newWorld(t testing.TB) *world {
 	keys := storetypes.NewKVStoreKeys(StoreKey)
 	w.key = keys[StoreKey]
 	w.ctx = testutil.DefaultContextWithKeys(keys, nil, nil).WithBlockHeight(100).WithChainID(chainID)
-	w.keeper = NewKeeper(w.cfg.Codec, runtime.NewKVStoreService(w.key), address.NewBech32Codec("cella"), w, authority)
+	w.keeper = NewKeeper(w.cfg.Codec, runtime.NewKVStoreService(w.key), address.NewBech32Codec("cella"), w, w, authority)
 	w.keeper.SetMarket(w)
 	w.module = NewAppModule(w.keeper)
 	if err := w.keeper.InitGenesis(w.ctx, &api.GenesisState{Params: params}); err != nil {
