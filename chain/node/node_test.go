@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -42,49 +43,68 @@ func (o *output) String() string {
 // newHome makes a chain of one validator. Nothing listens on a port that was chosen before.
 func newHome(t *testing.T) string {
 	t.Helper()
-	home := t.TempDir()
-	s := DefaultSettings()
-	s.Comet.RPC.ListenAddress, s.Comet.P2P.ListenAddress = "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"
-	s.Comet.Consensus.TimeoutCommit = 20 * time.Millisecond
-	s.Comet.Instrumentation.Prometheus, s.App.Telemetry.Enabled = false, false //nolint:staticcheck // registered once a process
-	s.App.API.Enable, s.App.GRPC.Enable = false, false
-	s.Comet.P2P.PexReactor = false // a stopped address book still writes its file, while the test's folder is removed
-	if err := s.Write(home); err != nil {
-		t.Fatal(err)
-	}
-	s.Comet.SetRoot(home)
-	pv := privval.LoadOrGenFilePV(s.Comet.PrivValidatorKeyFile(), s.Comet.PrivValidatorStateFile())
-	key, err := pv.GetPubKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	consensus, err := cryptocodec.FromCmtPubKeyInterface(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := app.New(log.NewNopLogger(), dbm.NewMemDB(), home)
+	return newHomes(t, "127.0.0.1:0", 100)[0]
+}
+
+// newHomes makes a chain with a validator at each address, which has so many coins.
+func newHomes(t *testing.T, address string, coins ...int64) (homes []string) {
+	t.Helper()
+	a, err := app.New(log.NewNopLogger(), dbm.NewMemDB(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := a.DefaultGenesis()
-	if err := g.Bond(sdk.AccAddress(secp256k1.GenPrivKey().PubKey().Address()), consensus, "one", sdk.NewInt64Coin(app.Denom, 100_000_000)); err != nil {
-		t.Fatal(err)
+	for i, n := range coins {
+		s := testSettings(address)
+		home := t.TempDir()
+		if err := s.Write(home); err != nil {
+			t.Fatal(err)
+		}
+		homes = append(homes, home)
+		s.Comet.SetRoot(home)
+		pv := privval.LoadOrGenFilePV(s.Comet.PrivValidatorKeyFile(), s.Comet.PrivValidatorStateFile())
+		key, err := pv.GetPubKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		consensus, err := cryptocodec.FromCmtPubKeyInterface(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		operator := sdk.AccAddress(secp256k1.GenPrivKey().PubKey().Address())
+		if err := g.Bond(operator, consensus, fmt.Sprint("number ", i), sdk.NewInt64Coin(app.Denom, n*1_000_000)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	doc, err := a.Doc(g, "cella-test-1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := doc.SaveAs(s.Comet.GenesisFile()); err != nil {
-		t.Fatal(err)
+	for _, home := range homes {
+		if err := doc.SaveAs(filepath.Join(home, "config", "genesis.json")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return home
+	return homes
+}
+
+// testSettings are those of a node that makes blocks quickly and serves nothing but RPC.
+func testSettings(address string) Settings {
+	s := DefaultSettings()
+	s.Comet.RPC.ListenAddress, s.Comet.P2P.ListenAddress = "tcp://127.0.0.1:0", "tcp://"+address
+	s.Comet.Consensus.TimeoutCommit, s.Comet.Consensus.PeerGossipSleepDuration = 20*time.Millisecond, 10*time.Millisecond
+	s.Comet.Instrumentation.Prometheus, s.App.Telemetry.Enabled = false, false //nolint:staticcheck // registered once a process
+	s.App.API.Enable, s.App.GRPC.Enable = false, false
+	s.App.StateSync.SnapshotInterval = 0 // the SDK panics if it is closed while it makes one
+	s.Comet.P2P.PexReactor = false       // a stopped address book still writes its file, while the test's folder is removed
+	return s
 }
 
 // run starts a node, waits until its height is above a given one, stops it and returns its height.
 func run(t *testing.T, home string, above int64) int64 {
 	t.Helper()
 	out := new(output)
-	n, err := New(Config{Home: home, Log: out})
+	n, err := New(t.Context(), Config{Home: home, Log: out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +154,7 @@ func TestNewRefuses(t *testing.T) {
 		if err := spoil(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(Config{Home: home, Log: new(output)}); err == nil {
+		if _, err := New(t.Context(), Config{Home: home, Log: new(output)}); err == nil {
 			t.Errorf("a node without a good %s", name)
 		}
 		if err := os.WriteFile(path, good, 0o644); err != nil {

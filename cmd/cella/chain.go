@@ -50,7 +50,7 @@ func chainCmd() *cobra.Command {
 	cmd.AddCommand(
 		initCmd(a), startCmd(), queryCmd(), txCmd(),
 		genutilcli.Commands(a.TxConfig, a.Basics(), app.DefaultHome()),
-		cometCmd(),
+		cometCmd(), stateSyncCmd(), verifyProposersCmd(),
 		server.StatusCommand(),
 		server.ExportCmd(export, app.DefaultHome()),
 		server.NewRollbackCmd(open, app.DefaultHome()),
@@ -197,7 +197,7 @@ func startCmd() *cobra.Command {
 }
 
 func runChain(cmd *cobra.Command, home string, out io.Writer) error {
-	n, err := node.New(node.Config{Home: home, Log: out})
+	n, err := node.New(cmd.Context(), node.Config{Home: home, Log: out})
 	if err != nil {
 		return err
 	}
