@@ -18,6 +18,8 @@ import (
 
 	"github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/api/audit"
+	"github.com/cella-network/cella/api/beacon"
+	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/moderation"
 	"github.com/cella-network/cella/api/work"
@@ -48,6 +50,8 @@ type Chain struct {
 	Market     market.QueryClient
 	Moderation moderation.QueryClient
 	Audit      audit.QueryClient
+	Committee  committee.QueryClient
+	Beacon     beacon.QueryClient
 	Auth       authtypes.QueryClient
 	Bank       banktypes.QueryClient
 
@@ -86,6 +90,8 @@ func NewChain(ctx context.Context, rpc RPC) (*Chain, error) {
 		Market:     market.NewQueryClient(q),
 		Moderation: moderation.NewQueryClient(q),
 		Audit:      audit.NewQueryClient(q),
+		Committee:  committee.NewQueryClient(q),
+		Beacon:     beacon.NewQueryClient(q),
 		Auth:       authtypes.NewQueryClient(q),
 		Bank:       banktypes.NewQueryClient(q),
 		rpc:        rpc,

@@ -12,12 +12,15 @@ import (
 // Config says what network to make.
 type Config struct {
 	// Home is the folder of the network. If it holds a network already, Start runs that one again and reads no other field
-	// but Binary and Detach.
+	// but Binary, Program and Detach.
 	Home string
 	// Nodes is the number of nodes, each a validator and an operator; 4 if zero.
 	Nodes int
 	// Binary is the path of cella.
 	Binary string
+	// Program, if not nil, is asked at each start of a node for the command that runs it in place of Binary, such as another build or
+	// one behind `env`; nil means Binary.
+	Program func(node int) []string
 	// Enclave is the path of cella-enclave; empty runs the chain alone, without workers.
 	Enclave string
 	// ChainID is "cella-devnet-1" if empty.

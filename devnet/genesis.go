@@ -16,6 +16,7 @@ import (
 
 	"github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/api/audit"
+	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/chain/app"
@@ -100,6 +101,13 @@ func setParams(g app.Genesis, members []member, measurement []byte) error {
 			p.Measurements = []attest.Measurement{{Platform: uint32(attestation.PlatformSim), Measurement: measurement,
 				Tier: uint32(attestation.TierHigh), Version: "devnet"}}
 		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	var co committee.GenesisState
+	if err := g.Change("committee", &co, func() error {
+		co.Params = committee.Params{PhaseBlocks: 3, RetryBlocks: 3, Attempts: 3, ConfirmBlocks: 15, StallBlocks: 30, Repairs: 4}
 		return nil
 	}); err != nil {
 		return err

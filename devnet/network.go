@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,8 +19,9 @@ import (
 // Network is a devnet. Its methods may be called from several goroutines.
 type Network struct {
 	Info
-	binary string
-	detach bool
+	binary  string
+	program func(node int) []string
+	detach  bool
 
 	mu        sync.Mutex
 	processes []*process // nil: not running
@@ -40,7 +42,7 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Info: info, binary: cfg.Binary, detach: cfg.Detach, processes: make([]*process, len(info.Nodes))}
+	n := &Network{Info: info, binary: cfg.Binary, program: cfg.Program, detach: cfg.Detach, processes: make([]*process, len(info.Nodes))}
 	if info.Namespaces {
 		if err := wire(len(info.Nodes)); err != nil {
 			return nil, errors.Join(fmt.Errorf("devnet: %w", err), n.Close())
@@ -116,8 +118,13 @@ func (n *Network) StartNode(i int) error {
 		return fmt.Errorf("devnet: %s is running", nodeName(i))
 	}
 	command := []string{n.binary}
+	if n.program != nil {
+		if other := n.program(i); other != nil {
+			command = slices.Clone(other)
+		}
+	}
 	if n.Namespaces {
-		command = []string{"ip", "netns", "exec", namespace(i), n.binary}
+		command = append([]string{"ip", "netns", "exec", namespace(i)}, command...)
 	}
 	p, err := launch(command, n.Nodes[i].Home, n.Worker, n.detach)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"cosmossdk.io/log/v2"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 
 	"github.com/cosmos/cosmos-sdk/baseapp"
 	"github.com/cosmos/cosmos-sdk/client"
@@ -70,6 +71,8 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/upgrade"
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"github.com/cella-network/cella/chain/x/beacon"
 )
 
 // accounts are the module accounts and what each may do with coins.
@@ -208,9 +211,8 @@ func (a *App) orderModules() {
 	a.manager.SetOrderBeginBlockers(append([]string{
 		distrtypes.ModuleName, slashingtypes.ModuleName, evidencetypes.ModuleName, stakingtypes.ModuleName, authz.ModuleName,
 	}, customOrder...)...)
-	a.manager.SetOrderEndBlockers(append([]string{
-		banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName, feegrant.ModuleName,
-	}, customOrder...)...)
+	a.manager.SetOrderEndBlockers(slices.Concat([]string{banktypes.ModuleName, govtypes.ModuleName}, endBeforeStaking,
+		[]string{stakingtypes.ModuleName, feegrant.ModuleName}, endAfterStaking)...)
 	// genutil comes after staking, whose pools its transactions fill.
 	genesis := append([]string{
 		authtypes.ModuleName, vestingtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName,
@@ -245,9 +247,18 @@ func (a *App) setHandlers() error {
 		}
 		return a.manager.InitGenesis(ctx, a.Codec, state)
 	})
-	a.SetPreBlocker(func(ctx sdk.Context, _ *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
-		return a.manager.PreBlock(ctx)
+	a.SetPreBlocker(func(ctx sdk.Context, req *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
+		res, err := a.manager.PreBlock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return res, a.Cella.Beacon.PreBlock(ctx, req)
 	})
+	propose := baseapp.NewDefaultProposalHandler(a.Mempool(), a)
+	a.SetPrepareProposal(a.Cella.Beacon.PrepareProposal(propose.PrepareProposalHandler()))
+	a.SetProcessProposal(a.Cella.Beacon.ProcessProposal(propose.ProcessProposalHandler()))
+	a.SetExtendVoteHandler(a.Cella.Beacon.ExtendVote())
+	a.SetVerifyVoteExtensionHandler(a.Cella.Beacon.VerifyVoteExtension())
 	a.SetBeginBlocker(a.manager.BeginBlock)
 	a.SetEndBlocker(a.manager.EndBlock)
 	stock, err := ante.NewAnteHandler(ante.HandlerOptions{
@@ -261,6 +272,19 @@ func (a *App) setHandlers() error {
 		return limits{}.AnteHandle(ctx, tx, simulate, stock)
 	})
 	return nil
+}
+
+// SetSigner gives the enclave that makes this node's partial signatures of the beacon.
+func (a *App) SetSigner(s beacon.Signer) { a.Cella.Beacon.SetSigner(s) }
+
+// SetSelf says as which validator, by consensus address, this node votes: its enclave's partial signatures are checked before they go out.
+func (a *App) SetSelf(consensus [20]byte) { a.Cella.Beacon.SetSelf(consensus) }
+
+// Proposer is who was drawn, in the committed state, to propose the height after it: a consensus address. False if nobody was.
+func (a *App) Proposer(height int64) (address [20]byte, ok bool, err error) {
+	// Not a query's context: the SDK gives none between a node's start and its first block.
+	ctx := sdk.NewContext(a.CommitMultiStore().CacheMultiStore(), cmtproto.Header{Height: a.LastBlockHeight()}, false, a.Logger())
+	return a.Cella.Beacon.Proposer(ctx, height)
 }
 
 // Basics are the modules without state, as genesis commands want them.

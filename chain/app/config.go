@@ -61,6 +61,7 @@ func ConsensusParams() *cmttypes.ConsensusParams {
 	p.Evidence.MaxAgeDuration = unbonding
 	p.Evidence.MaxAgeNumBlocks = int64(unbonding / time.Second) // a block a second: both must pass before evidence is stale
 	p.Evidence.MaxBytes = 256 << 10
+	p.ABCI.VoteExtensionsEnableHeight = 1
 	return p
 }
 

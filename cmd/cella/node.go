@@ -232,7 +232,7 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 	if err != nil {
 		return err
 	}
-	n, err := node.New(node.Config{Home: home, Log: out})
+	n, err := node.New(ctx, node.Config{Home: home, Log: out})
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,8 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 	defer func() { err = errors.Join(err, served.Close()) }()
 	w := worker.New(worker.Options{
 		ChainID: chain.ID, Address: account.Address, Account: account.Bytes, Config: cfg, Dir: diskDir(home, cfg), Platform: fuse,
-		Chain: chain, Queries: worker.Queries{Attest: chain.Attest, Work: chain.Work, Market: chain.Market, Audit: chain.Audit},
+		Chain: chain, Queries: worker.Queries{Attest: chain.Attest, Work: chain.Work, Market: chain.Market, Audit: chain.Audit,
+			Committee: chain.Committee, Beacon: chain.Beacon},
 		Poster: account, Content: served, Store: store, Deny: deny,
 		Visit: func(ctx context.Context, from []string) (worker.Visitor, error) {
 			v, err := content.NewVisit(ctx, from, allLoopback(cfg.Content.Listen))
@@ -271,6 +272,7 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 		Log:     log,
 		Metrics: worker.NewMetrics(prometheus.DefaultRegisterer),
 	})
+	n.SetSigner(w)
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	g.Go(func() error {
