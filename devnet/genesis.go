@@ -17,6 +17,7 @@ import (
 	"github.com/cella-network/cella/api/attest"
 	"github.com/cella-network/cella/api/audit"
 	"github.com/cella-network/cella/api/committee"
+	"github.com/cella-network/cella/api/guarantee"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/api/work"
 	"github.com/cella-network/cella/chain/app"
@@ -108,6 +109,14 @@ func setParams(g app.Genesis, members []member, measurement []byte) error {
 	var co committee.GenesisState
 	if err := g.Change("committee", &co, func() error {
 		co.Params = committee.Params{PhaseBlocks: 3, RetryBlocks: 3, Attempts: 3, ConfirmBlocks: 15, StallBlocks: 30, Repairs: 4}
+		return nil
+	}); err != nil {
+		return err
+	}
+	var gu guarantee.GenesisState
+	if err := g.Change("guarantee", &gu, func() error {
+		// A quota of 8 sectors lets twice the stake count that each operator has here.
+		gu.Params.EraBlocks, gu.Params.Rate, gu.Params.MinOwn = 100, 1_600_000_000, 10_000_000
 		return nil
 	}); err != nil {
 		return err

@@ -68,7 +68,7 @@ type Enclave interface {
 	Close() error
 }
 
-// Options are all that a Worker needs; none may be left out but Metrics, which then counts for nobody, and Deny.
+// Options are all that a Worker needs; none may be left out but Metrics, which then counts for nobody, Deny and Evidence.
 type Options struct {
 	ChainID  string
 	Address  string   // the operator's, cella1...
@@ -83,6 +83,7 @@ type Options struct {
 	Visit    func(ctx context.Context, from []string) (Visitor, error) // to multiaddrs, as a stranger
 	Store    *Store
 	Deny     *Denylists // nil denies nothing
+	Evidence Evidence   // nil: there is none to post
 	Start    func(ctx context.Context) (Enclave, error)
 	Log      *slog.Logger
 	Metrics  *Metrics
@@ -264,6 +265,7 @@ func (s *session) work(ctx context.Context) error {
 		g.Go(func() error { return s.audit(ctx) })
 		g.Go(func() error { return s.keepJoined(ctx) })
 		g.Go(func() error { return s.keys(ctx) })
+		g.Go(func() error { return s.accuse(ctx) })
 		return nil
 	})
 	return g.Wait()

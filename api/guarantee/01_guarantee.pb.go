@@ -5,6 +5,7 @@ package guarantee
 
 import (
 	fmt "fmt"
+	_ "github.com/cosmos/cosmos-proto"
 	_ "github.com/cosmos/cosmos-sdk/types/tx/amino"
 	_ "github.com/cosmos/gogoproto/gogoproto"
 	proto "github.com/cosmos/gogoproto/proto"
@@ -160,8 +161,1303 @@ func (m *Params) GetBadShareSlash() uint64 {
 	return 0
 }
 
+// Storage is what an operator's proofs have earned it (stake.Storage).
+type Storage struct {
+	// limit is the ucella that may count in this era; base the limit that was proven last.
+	Limit uint64 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Base  uint64 `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`
+	// debt is the count of late eras times regain_eras, less one for each era that was proven since.
+	Debt uint64 `protobuf:"varint,3,opt,name=debt,proto3" json:"debt,omitempty"`
+}
+
+func (m *Storage) Reset()         { *m = Storage{} }
+func (m *Storage) String() string { return proto.CompactTextString(m) }
+func (*Storage) ProtoMessage()    {}
+func (*Storage) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{1}
+}
+func (m *Storage) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Storage) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Storage.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Storage) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Storage.Merge(m, src)
+}
+func (m *Storage) XXX_Size() int {
+	return m.Size()
+}
+func (m *Storage) XXX_DiscardUnknown() {
+	xxx_messageInfo_Storage.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Storage proto.InternalMessageInfo
+
+func (m *Storage) GetLimit() uint64 {
+	if m != nil {
+		return m.Limit
+	}
+	return 0
+}
+
+func (m *Storage) GetBase() uint64 {
+	if m != nil {
+		return m.Base
+	}
+	return 0
+}
+
+func (m *Storage) GetDebt() uint64 {
+	if m != nil {
+		return m.Debt
+	}
+	return 0
+}
+
+// Node is what the module keeps of an operator: what it proves, what it stood with when the era began, what it did since.
+type Node struct {
+	Storage Storage `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage"`
+	// least is the fewest bytes that were proven in this era so far, bytes those of the last report.
+	Least uint64 `protobuf:"varint,2,opt,name=least,proto3" json:"least,omitempty"`
+	Bytes uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// reports is the count of this era's reports; unproven says that one of them named a height that was not proven.
+	Reports  uint64 `protobuf:"varint,4,opt,name=reports,proto3" json:"reports,omitempty"`
+	Unproven bool   `protobuf:"varint,5,opt,name=unproven,proto3" json:"unproven,omitempty"`
+	// missed is the count of unproven heights of all reports so far.
+	Missed uint64 `protobuf:"varint,6,opt,name=missed,proto3" json:"missed,omitempty"`
+	// own and guaranteed are the ucella with which the operator began the era.
+	Own        uint64 `protobuf:"varint,7,opt,name=own,proto3" json:"own,omitempty"`
+	Guaranteed uint64 `protobuf:"varint,8,opt,name=guaranteed,proto3" json:"guaranteed,omitempty"`
+	// blocks is how many of the era's blocks it is the author of; fees the ucella paid in them.
+	Blocks uint64 `protobuf:"varint,9,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	Fees   uint64 `protobuf:"varint,10,opt,name=fees,proto3" json:"fees,omitempty"`
+	// punished is the height up to which faults in numbers are punished already.
+	Punished int64 `protobuf:"varint,11,opt,name=punished,proto3" json:"punished,omitempty"`
+	// blamed is the height of the last cheat in a ceremony.
+	Blamed int64 `protobuf:"varint,12,opt,name=blamed,proto3" json:"blamed,omitempty"`
+}
+
+func (m *Node) Reset()         { *m = Node{} }
+func (m *Node) String() string { return proto.CompactTextString(m) }
+func (*Node) ProtoMessage()    {}
+func (*Node) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{2}
+}
+func (m *Node) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Node) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Node.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Node) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Node.Merge(m, src)
+}
+func (m *Node) XXX_Size() int {
+	return m.Size()
+}
+func (m *Node) XXX_DiscardUnknown() {
+	xxx_messageInfo_Node.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Node proto.InternalMessageInfo
+
+func (m *Node) GetStorage() Storage {
+	if m != nil {
+		return m.Storage
+	}
+	return Storage{}
+}
+
+func (m *Node) GetLeast() uint64 {
+	if m != nil {
+		return m.Least
+	}
+	return 0
+}
+
+func (m *Node) GetBytes() uint64 {
+	if m != nil {
+		return m.Bytes
+	}
+	return 0
+}
+
+func (m *Node) GetReports() uint64 {
+	if m != nil {
+		return m.Reports
+	}
+	return 0
+}
+
+func (m *Node) GetUnproven() bool {
+	if m != nil {
+		return m.Unproven
+	}
+	return false
+}
+
+func (m *Node) GetMissed() uint64 {
+	if m != nil {
+		return m.Missed
+	}
+	return 0
+}
+
+func (m *Node) GetOwn() uint64 {
+	if m != nil {
+		return m.Own
+	}
+	return 0
+}
+
+func (m *Node) GetGuaranteed() uint64 {
+	if m != nil {
+		return m.Guaranteed
+	}
+	return 0
+}
+
+func (m *Node) GetBlocks() uint64 {
+	if m != nil {
+		return m.Blocks
+	}
+	return 0
+}
+
+func (m *Node) GetFees() uint64 {
+	if m != nil {
+		return m.Fees
+	}
+	return 0
+}
+
+func (m *Node) GetPunished() int64 {
+	if m != nil {
+		return m.Punished
+	}
+	return 0
+}
+
+func (m *Node) GetBlamed() int64 {
+	if m != nil {
+		return m.Blamed
+	}
+	return 0
+}
+
+// Era is the one that goes on.
+type Era struct {
+	// number counts from 0; start is its first height.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Start  int64 `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
+	// blocks is how many of its blocks count: those in which the seeds of heights came.
+	Blocks int64 `protobuf:"varint,3,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	// carry is the ucella that the last pay left over; they lie in the module's account.
+	Carry uint64 `protobuf:"varint,4,opt,name=carry,proto3" json:"carry,omitempty"`
+}
+
+func (m *Era) Reset()         { *m = Era{} }
+func (m *Era) String() string { return proto.CompactTextString(m) }
+func (*Era) ProtoMessage()    {}
+func (*Era) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{3}
+}
+func (m *Era) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Era) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Era.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Era) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Era.Merge(m, src)
+}
+func (m *Era) XXX_Size() int {
+	return m.Size()
+}
+func (m *Era) XXX_DiscardUnknown() {
+	xxx_messageInfo_Era.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Era proto.InternalMessageInfo
+
+func (m *Era) GetNumber() int64 {
+	if m != nil {
+		return m.Number
+	}
+	return 0
+}
+
+func (m *Era) GetStart() int64 {
+	if m != nil {
+		return m.Start
+	}
+	return 0
+}
+
+func (m *Era) GetBlocks() int64 {
+	if m != nil {
+		return m.Blocks
+	}
+	return 0
+}
+
+func (m *Era) GetCarry() uint64 {
+	if m != nil {
+		return m.Carry
+	}
+	return 0
+}
+
+// Seat is a validator's place in a set.
+type Seat struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	// key is its ed25519 consensus key.
+	Key   []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Power uint64 `protobuf:"varint,3,opt,name=power,proto3" json:"power,omitempty"`
+	// stake is the ucella that the power stands for.
+	Stake uint64 `protobuf:"varint,4,opt,name=stake,proto3" json:"stake,omitempty"`
+}
+
+func (m *Seat) Reset()         { *m = Seat{} }
+func (m *Seat) String() string { return proto.CompactTextString(m) }
+func (*Seat) ProtoMessage()    {}
+func (*Seat) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{4}
+}
+func (m *Seat) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Seat) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Seat.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Seat) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Seat.Merge(m, src)
+}
+func (m *Seat) XXX_Size() int {
+	return m.Size()
+}
+func (m *Seat) XXX_DiscardUnknown() {
+	xxx_messageInfo_Seat.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Seat proto.InternalMessageInfo
+
+func (m *Seat) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *Seat) GetKey() []byte {
+	if m != nil {
+		return m.Key
+	}
+	return nil
+}
+
+func (m *Seat) GetPower() uint64 {
+	if m != nil {
+		return m.Power
+	}
+	return 0
+}
+
+func (m *Seat) GetStake() uint64 {
+	if m != nil {
+		return m.Stake
+	}
+	return 0
+}
+
+// Set is who makes blocks from a height on.
+type Set struct {
+	From  int64  `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Seats []Seat `protobuf:"bytes,2,rep,name=seats,proto3" json:"seats"`
+}
+
+func (m *Set) Reset()         { *m = Set{} }
+func (m *Set) String() string { return proto.CompactTextString(m) }
+func (*Set) ProtoMessage()    {}
+func (*Set) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{5}
+}
+func (m *Set) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Set) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Set.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Set) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Set.Merge(m, src)
+}
+func (m *Set) XXX_Size() int {
+	return m.Size()
+}
+func (m *Set) XXX_DiscardUnknown() {
+	xxx_messageInfo_Set.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Set proto.InternalMessageInfo
+
+func (m *Set) GetFrom() int64 {
+	if m != nil {
+		return m.From
+	}
+	return 0
+}
+
+func (m *Set) GetSeats() []Seat {
+	if m != nil {
+		return m.Seats
+	}
+	return nil
+}
+
+// Handover is the next set while the keys of the one in force are shared anew among its members.
+type Handover struct {
+	// seats have no keys: those are looked up when they come into force.
+	Seats []Seat `protobuf:"bytes,1,rep,name=seats,proto3" json:"seats"`
+	// era is the one whose end elected the set.
+	Era int64 `protobuf:"varint,2,opt,name=era,proto3" json:"era,omitempty"`
+	// reshared says that the keys are in its members' hands.
+	Reshared bool `protobuf:"varint,3,opt,name=reshared,proto3" json:"reshared,omitempty"`
+	// failures is how many ceremonies for it came to nothing; the committee goes on trying.
+	Failures uint32 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+}
+
+func (m *Handover) Reset()         { *m = Handover{} }
+func (m *Handover) String() string { return proto.CompactTextString(m) }
+func (*Handover) ProtoMessage()    {}
+func (*Handover) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{6}
+}
+func (m *Handover) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Handover) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Handover.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Handover) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Handover.Merge(m, src)
+}
+func (m *Handover) XXX_Size() int {
+	return m.Size()
+}
+func (m *Handover) XXX_DiscardUnknown() {
+	xxx_messageInfo_Handover.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Handover proto.InternalMessageInfo
+
+func (m *Handover) GetSeats() []Seat {
+	if m != nil {
+		return m.Seats
+	}
+	return nil
+}
+
+func (m *Handover) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *Handover) GetReshared() bool {
+	if m != nil {
+		return m.Reshared
+	}
+	return false
+}
+
+func (m *Handover) GetFailures() uint32 {
+	if m != nil {
+		return m.Failures
+	}
+	return 0
+}
+
+// Unbonding is what the module keeps of coins on their way out of x/staking.
+type Unbonding struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	// id names x/staking's entry.
+	Id uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	// asked is the era in which it was asked for; since the first era with no power that rests on it, 0 while some does.
+	Asked int64 `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
+	Since int64 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
+}
+
+func (m *Unbonding) Reset()         { *m = Unbonding{} }
+func (m *Unbonding) String() string { return proto.CompactTextString(m) }
+func (*Unbonding) ProtoMessage()    {}
+func (*Unbonding) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{7}
+}
+func (m *Unbonding) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Unbonding) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Unbonding.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Unbonding) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Unbonding.Merge(m, src)
+}
+func (m *Unbonding) XXX_Size() int {
+	return m.Size()
+}
+func (m *Unbonding) XXX_DiscardUnknown() {
+	xxx_messageInfo_Unbonding.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Unbonding proto.InternalMessageInfo
+
+func (m *Unbonding) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *Unbonding) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *Unbonding) GetAsked() int64 {
+	if m != nil {
+		return m.Asked
+	}
+	return 0
+}
+
+func (m *Unbonding) GetSince() int64 {
+	if m != nil {
+		return m.Since
+	}
+	return 0
+}
+
+// EventEra ends an era: minted and carried (from the era before) are paid or carried on.
+type EventEra struct {
+	Era     int64  `protobuf:"varint,1,opt,name=era,proto3" json:"era,omitempty"`
+	Minted  uint64 `protobuf:"varint,2,opt,name=minted,proto3" json:"minted,omitempty"`
+	Carried uint64 `protobuf:"varint,3,opt,name=carried,proto3" json:"carried,omitempty"`
+	Paid    uint64 `protobuf:"varint,4,opt,name=paid,proto3" json:"paid,omitempty"`
+	Carry   uint64 `protobuf:"varint,5,opt,name=carry,proto3" json:"carry,omitempty"`
+	Height  int64  `protobuf:"varint,6,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventEra) Reset()         { *m = EventEra{} }
+func (m *EventEra) String() string { return proto.CompactTextString(m) }
+func (*EventEra) ProtoMessage()    {}
+func (*EventEra) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{8}
+}
+func (m *EventEra) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventEra) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventEra.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventEra) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventEra.Merge(m, src)
+}
+func (m *EventEra) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventEra) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventEra.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventEra proto.InternalMessageInfo
+
+func (m *EventEra) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *EventEra) GetMinted() uint64 {
+	if m != nil {
+		return m.Minted
+	}
+	return 0
+}
+
+func (m *EventEra) GetCarried() uint64 {
+	if m != nil {
+		return m.Carried
+	}
+	return 0
+}
+
+func (m *EventEra) GetPaid() uint64 {
+	if m != nil {
+		return m.Paid
+	}
+	return 0
+}
+
+func (m *EventEra) GetCarry() uint64 {
+	if m != nil {
+		return m.Carry
+	}
+	return 0
+}
+
+func (m *EventEra) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventPaid is what an operator and its guarantors get of an era.
+type EventPaid struct {
+	Era      int64  `protobuf:"varint,1,opt,name=era,proto3" json:"era,omitempty"`
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	// author is for its blocks, own for its own stake, cut of its guarantors' part: all for the operator alone.
+	Author     uint64 `protobuf:"varint,3,opt,name=author,proto3" json:"author,omitempty"`
+	Own        uint64 `protobuf:"varint,4,opt,name=own,proto3" json:"own,omitempty"`
+	Cut        uint64 `protobuf:"varint,5,opt,name=cut,proto3" json:"cut,omitempty"`
+	Guarantors uint64 `protobuf:"varint,6,opt,name=guarantors,proto3" json:"guarantors,omitempty"`
+	Height     int64  `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventPaid) Reset()         { *m = EventPaid{} }
+func (m *EventPaid) String() string { return proto.CompactTextString(m) }
+func (*EventPaid) ProtoMessage()    {}
+func (*EventPaid) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{9}
+}
+func (m *EventPaid) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventPaid) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventPaid.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventPaid) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventPaid.Merge(m, src)
+}
+func (m *EventPaid) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventPaid) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventPaid.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventPaid proto.InternalMessageInfo
+
+func (m *EventPaid) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *EventPaid) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventPaid) GetAuthor() uint64 {
+	if m != nil {
+		return m.Author
+	}
+	return 0
+}
+
+func (m *EventPaid) GetOwn() uint64 {
+	if m != nil {
+		return m.Own
+	}
+	return 0
+}
+
+func (m *EventPaid) GetCut() uint64 {
+	if m != nil {
+		return m.Cut
+	}
+	return 0
+}
+
+func (m *EventPaid) GetGuarantors() uint64 {
+	if m != nil {
+		return m.Guarantors
+	}
+	return 0
+}
+
+func (m *EventPaid) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventFees are a block's fees, which its author gets.
+type EventFees struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	Amount   string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	Height   int64  `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventFees) Reset()         { *m = EventFees{} }
+func (m *EventFees) String() string { return proto.CompactTextString(m) }
+func (*EventFees) ProtoMessage()    {}
+func (*EventFees) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{10}
+}
+func (m *EventFees) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventFees) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventFees.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventFees) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventFees.Merge(m, src)
+}
+func (m *EventFees) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventFees) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventFees.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventFees proto.InternalMessageInfo
+
+func (m *EventFees) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventFees) GetAmount() string {
+	if m != nil {
+		return m.Amount
+	}
+	return ""
+}
+
+func (m *EventFees) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventLate says that an era was not proven, or less was: grace is used up, then the limit falls.
+type EventLate struct {
+	Era      int64  `protobuf:"varint,1,opt,name=era,proto3" json:"era,omitempty"`
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	// rule is "silent" (no report), "unproven" (heights that were not proven) or "less" (fewer bytes).
+	Rule   string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Limit  uint64 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Debt   uint64 `protobuf:"varint,5,opt,name=debt,proto3" json:"debt,omitempty"`
+	Height int64  `protobuf:"varint,6,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventLate) Reset()         { *m = EventLate{} }
+func (m *EventLate) String() string { return proto.CompactTextString(m) }
+func (*EventLate) ProtoMessage()    {}
+func (*EventLate) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{11}
+}
+func (m *EventLate) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventLate) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventLate.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventLate) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventLate.Merge(m, src)
+}
+func (m *EventLate) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventLate) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventLate.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventLate proto.InternalMessageInfo
+
+func (m *EventLate) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *EventLate) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventLate) GetRule() string {
+	if m != nil {
+		return m.Rule
+	}
+	return ""
+}
+
+func (m *EventLate) GetLimit() uint64 {
+	if m != nil {
+		return m.Limit
+	}
+	return 0
+}
+
+func (m *EventLate) GetDebt() uint64 {
+	if m != nil {
+		return m.Debt
+	}
+	return 0
+}
+
+func (m *EventLate) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventPenalty is stake that is burned.
+type EventPenalty struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	// rule is "downtime", "double-sign", "infraction" or what the committee or the numbers found.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// evidence is the height at which it happened.
+	Evidence int64 `protobuf:"varint,3,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// bonded and unbonding are the ucella burned of each.
+	Bonded    uint64 `protobuf:"varint,4,opt,name=bonded,proto3" json:"bonded,omitempty"`
+	Unbonding uint64 `protobuf:"varint,5,opt,name=unbonding,proto3" json:"unbonding,omitempty"`
+	Height    int64  `protobuf:"varint,6,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventPenalty) Reset()         { *m = EventPenalty{} }
+func (m *EventPenalty) String() string { return proto.CompactTextString(m) }
+func (*EventPenalty) ProtoMessage()    {}
+func (*EventPenalty) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{12}
+}
+func (m *EventPenalty) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventPenalty) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventPenalty.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventPenalty) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventPenalty.Merge(m, src)
+}
+func (m *EventPenalty) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventPenalty) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventPenalty.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventPenalty proto.InternalMessageInfo
+
+func (m *EventPenalty) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventPenalty) GetRule() string {
+	if m != nil {
+		return m.Rule
+	}
+	return ""
+}
+
+func (m *EventPenalty) GetEvidence() int64 {
+	if m != nil {
+		return m.Evidence
+	}
+	return 0
+}
+
+func (m *EventPenalty) GetBonded() uint64 {
+	if m != nil {
+		return m.Bonded
+	}
+	return 0
+}
+
+func (m *EventPenalty) GetUnbonding() uint64 {
+	if m != nil {
+		return m.Unbonding
+	}
+	return 0
+}
+
+func (m *EventPenalty) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventHandover says that the keys are being shared anew for the next set.
+type EventHandover struct {
+	Era        int64  `protobuf:"varint,1,opt,name=era,proto3" json:"era,omitempty"`
+	Validators uint32 `protobuf:"varint,2,opt,name=validators,proto3" json:"validators,omitempty"`
+	Height     int64  `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventHandover) Reset()         { *m = EventHandover{} }
+func (m *EventHandover) String() string { return proto.CompactTextString(m) }
+func (*EventHandover) ProtoMessage()    {}
+func (*EventHandover) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{13}
+}
+func (m *EventHandover) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventHandover) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventHandover.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventHandover) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventHandover.Merge(m, src)
+}
+func (m *EventHandover) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventHandover) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventHandover.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventHandover proto.InternalMessageInfo
+
+func (m *EventHandover) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *EventHandover) GetValidators() uint32 {
+	if m != nil {
+		return m.Validators
+	}
+	return 0
+}
+
+func (m *EventHandover) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventHandoverFailed says that the next set doesn't come, with the reason.
+type EventHandoverFailed struct {
+	Era    int64  `protobuf:"varint,1,opt,name=era,proto3" json:"era,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Height int64  `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventHandoverFailed) Reset()         { *m = EventHandoverFailed{} }
+func (m *EventHandoverFailed) String() string { return proto.CompactTextString(m) }
+func (*EventHandoverFailed) ProtoMessage()    {}
+func (*EventHandoverFailed) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{14}
+}
+func (m *EventHandoverFailed) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventHandoverFailed) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventHandoverFailed.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventHandoverFailed) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventHandoverFailed.Merge(m, src)
+}
+func (m *EventHandoverFailed) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventHandoverFailed) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventHandoverFailed.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventHandoverFailed proto.InternalMessageInfo
+
+func (m *EventHandoverFailed) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *EventHandoverFailed) GetReason() string {
+	if m != nil {
+		return m.Reason
+	}
+	return ""
+}
+
+func (m *EventHandoverFailed) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventSet says who makes blocks from a height on.
+type EventSet struct {
+	From       int64  `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Validators uint32 `protobuf:"varint,2,opt,name=validators,proto3" json:"validators,omitempty"`
+	Power      uint64 `protobuf:"varint,3,opt,name=power,proto3" json:"power,omitempty"`
+	Height     int64  `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+}
+
+func (m *EventSet) Reset()         { *m = EventSet{} }
+func (m *EventSet) String() string { return proto.CompactTextString(m) }
+func (*EventSet) ProtoMessage()    {}
+func (*EventSet) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{15}
+}
+func (m *EventSet) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventSet) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventSet.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventSet) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventSet.Merge(m, src)
+}
+func (m *EventSet) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventSet) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventSet.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventSet proto.InternalMessageInfo
+
+func (m *EventSet) GetFrom() int64 {
+	if m != nil {
+		return m.From
+	}
+	return 0
+}
+
+func (m *EventSet) GetValidators() uint32 {
+	if m != nil {
+		return m.Validators
+	}
+	return 0
+}
+
+func (m *EventSet) GetPower() uint64 {
+	if m != nil {
+		return m.Power
+	}
+	return 0
+}
+
+func (m *EventSet) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+// EventMaturing says that no power rests any more on coins on their way out; EventReleased that x/staking may pay them out.
+type EventMaturing struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	Id       uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Era      int64  `protobuf:"varint,3,opt,name=era,proto3" json:"era,omitempty"`
+	// free is the era in which they are free.
+	Free int64 `protobuf:"varint,4,opt,name=free,proto3" json:"free,omitempty"`
+}
+
+func (m *EventMaturing) Reset()         { *m = EventMaturing{} }
+func (m *EventMaturing) String() string { return proto.CompactTextString(m) }
+func (*EventMaturing) ProtoMessage()    {}
+func (*EventMaturing) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{16}
+}
+func (m *EventMaturing) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventMaturing) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventMaturing.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventMaturing) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventMaturing.Merge(m, src)
+}
+func (m *EventMaturing) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventMaturing) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventMaturing.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventMaturing proto.InternalMessageInfo
+
+func (m *EventMaturing) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventMaturing) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *EventMaturing) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
+func (m *EventMaturing) GetFree() int64 {
+	if m != nil {
+		return m.Free
+	}
+	return 0
+}
+
+type EventReleased struct {
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	Id       uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Era      int64  `protobuf:"varint,3,opt,name=era,proto3" json:"era,omitempty"`
+}
+
+func (m *EventReleased) Reset()         { *m = EventReleased{} }
+func (m *EventReleased) String() string { return proto.CompactTextString(m) }
+func (*EventReleased) ProtoMessage()    {}
+func (*EventReleased) Descriptor() ([]byte, []int) {
+	return fileDescriptor_631d995814fc0b33, []int{17}
+}
+func (m *EventReleased) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventReleased) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventReleased.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventReleased) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventReleased.Merge(m, src)
+}
+func (m *EventReleased) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventReleased) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventReleased.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventReleased proto.InternalMessageInfo
+
+func (m *EventReleased) GetOperator() string {
+	if m != nil {
+		return m.Operator
+	}
+	return ""
+}
+
+func (m *EventReleased) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *EventReleased) GetEra() int64 {
+	if m != nil {
+		return m.Era
+	}
+	return 0
+}
+
 func init() {
 	proto.RegisterType((*Params)(nil), "cella.guarantee.v1.Params")
+	proto.RegisterType((*Storage)(nil), "cella.guarantee.v1.Storage")
+	proto.RegisterType((*Node)(nil), "cella.guarantee.v1.Node")
+	proto.RegisterType((*Era)(nil), "cella.guarantee.v1.Era")
+	proto.RegisterType((*Seat)(nil), "cella.guarantee.v1.Seat")
+	proto.RegisterType((*Set)(nil), "cella.guarantee.v1.Set")
+	proto.RegisterType((*Handover)(nil), "cella.guarantee.v1.Handover")
+	proto.RegisterType((*Unbonding)(nil), "cella.guarantee.v1.Unbonding")
+	proto.RegisterType((*EventEra)(nil), "cella.guarantee.v1.EventEra")
+	proto.RegisterType((*EventPaid)(nil), "cella.guarantee.v1.EventPaid")
+	proto.RegisterType((*EventFees)(nil), "cella.guarantee.v1.EventFees")
+	proto.RegisterType((*EventLate)(nil), "cella.guarantee.v1.EventLate")
+	proto.RegisterType((*EventPenalty)(nil), "cella.guarantee.v1.EventPenalty")
+	proto.RegisterType((*EventHandover)(nil), "cella.guarantee.v1.EventHandover")
+	proto.RegisterType((*EventHandoverFailed)(nil), "cella.guarantee.v1.EventHandoverFailed")
+	proto.RegisterType((*EventSet)(nil), "cella.guarantee.v1.EventSet")
+	proto.RegisterType((*EventMaturing)(nil), "cella.guarantee.v1.EventMaturing")
+	proto.RegisterType((*EventReleased)(nil), "cella.guarantee.v1.EventReleased")
 }
 
 func init() {
@@ -169,32 +1465,79 @@ func init() {
 }
 
 var fileDescriptor_631d995814fc0b33 = []byte{
-	// 399 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x4c, 0x91, 0xb1, 0x8e, 0xd3, 0x40,
-	0x10, 0x86, 0x63, 0x92, 0x73, 0x2e, 0x9b, 0x3b, 0x21, 0x56, 0x27, 0xb1, 0x9c, 0x74, 0x26, 0xa4,
-	0x40, 0x11, 0x82, 0x58, 0x11, 0x1d, 0x65, 0x24, 0x68, 0x89, 0x12, 0xd1, 0xd0, 0x58, 0x63, 0x7b,
-	0x65, 0xaf, 0x62, 0xef, 0x58, 0xbb, 0xeb, 0x18, 0x5e, 0x81, 0x02, 0xf1, 0x28, 0x3c, 0x06, 0x65,
-	0x4a, 0x4a, 0x94, 0x14, 0xbc, 0x06, 0xf2, 0x6c, 0x11, 0x9a, 0xd5, 0xcc, 0xf7, 0xff, 0x33, 0x3b,
-	0x9a, 0x61, 0xf3, 0x4c, 0x56, 0x15, 0xc4, 0x45, 0x0b, 0x06, 0xb4, 0x93, 0x32, 0x3e, 0xac, 0x2e,
-	0xc9, 0xb2, 0x31, 0xe8, 0x90, 0x73, 0xf2, 0x2c, 0x2f, 0xf8, 0xb0, 0xba, 0x7f, 0x02, 0xb5, 0xd2,
-	0x18, 0xd3, 0xeb, 0x6d, 0xf7, 0x77, 0x05, 0x16, 0x48, 0x61, 0xdc, 0x47, 0x9e, 0xce, 0xbf, 0x0f,
-	0x59, 0xb8, 0x01, 0x03, 0xb5, 0xe5, 0x0f, 0x8c, 0x49, 0x03, 0x49, 0x5a, 0x61, 0xb6, 0xb7, 0x22,
-	0x98, 0x05, 0x8b, 0xe1, 0x76, 0x22, 0x0d, 0xac, 0x09, 0x70, 0xce, 0x46, 0x06, 0x9c, 0x14, 0x8f,
-	0x66, 0xc1, 0x62, 0xb4, 0xa5, 0xb8, 0x2f, 0x29, 0x0c, 0x64, 0x32, 0x91, 0x06, 0xac, 0x18, 0x92,
-	0x32, 0x21, 0xf2, 0xde, 0x00, 0x75, 0xcc, 0x65, 0x06, 0x5f, 0xbd, 0x3c, 0xf2, 0x32, 0x11, 0x92,
-	0x9f, 0xb3, 0xa9, 0x91, 0x05, 0x28, 0xed, 0xf5, 0x2b, 0xd2, 0x99, 0x47, 0x64, 0xb8, 0x63, 0x57,
-	0x56, 0x82, 0xb3, 0x22, 0x9c, 0x05, 0x8b, 0xdb, 0xad, 0x4f, 0xf8, 0x53, 0x36, 0xae, 0x95, 0x4e,
-	0xb0, 0xd3, 0x62, 0x4c, 0x25, 0x61, 0xad, 0xf4, 0xc7, 0x4e, 0xf7, 0xdf, 0x35, 0xd8, 0x49, 0x93,
-	0xb4, 0x5a, 0x39, 0x71, 0xed, 0xbf, 0x23, 0xf2, 0x49, 0x2b, 0xc7, 0x5f, 0xb0, 0x1b, 0x68, 0x5d,
-	0x89, 0x26, 0xb1, 0x25, 0x18, 0x29, 0x26, 0x64, 0x98, 0x7a, 0xb6, 0xeb, 0x51, 0x3f, 0x51, 0xab,
-	0x53, 0xd4, 0xb9, 0x9f, 0x88, 0xd1, 0x0e, 0x98, 0x47, 0x34, 0xd1, 0x33, 0x76, 0xdd, 0xef, 0xa8,
-	0x41, 0xac, 0xc4, 0x94, 0xea, 0xc7, 0xd2, 0xc0, 0x06, 0xb1, 0xe2, 0x2f, 0xd9, 0xe3, 0x14, 0x72,
-	0xdf, 0x3b, 0xb1, 0x15, 0xd8, 0x52, 0xdc, 0x90, 0xe3, 0x36, 0x85, 0x9c, 0xda, 0xef, 0x7a, 0xf8,
-	0xee, 0xe1, 0xdb, 0xdf, 0x9f, 0xaf, 0x84, 0xbf, 0xeb, 0x97, 0xff, 0x2e, 0xeb, 0xaf, 0xb0, 0xfe,
-	0xf0, 0xeb, 0x14, 0x05, 0xc7, 0x53, 0x14, 0xfc, 0x39, 0x45, 0xc1, 0x8f, 0x73, 0x34, 0x38, 0x9e,
-	0xa3, 0xc1, 0xef, 0x73, 0x34, 0xf8, 0xfc, 0xba, 0x50, 0xae, 0x6c, 0xd3, 0x65, 0x86, 0x75, 0x4c,
-	0xe5, 0x6f, 0xb4, 0x74, 0x1d, 0x9a, 0xbd, 0xcf, 0x62, 0x68, 0xd4, 0xa5, 0x5d, 0x1a, 0xd2, 0x7d,
-	0xdf, 0xfe, 0x0b, 0x00, 0x00, 0xff, 0xff, 0xe7, 0xce, 0x71, 0xab, 0x42, 0x02, 0x00, 0x00,
+	// 1143 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x9c, 0x56, 0xcd, 0x6e, 0x1c, 0x45,
+	0x10, 0xf6, 0xec, 0x8c, 0xf7, 0xa7, 0x6d, 0x43, 0x18, 0xac, 0x30, 0x31, 0x64, 0x63, 0xe6, 0x80,
+	0x2c, 0x44, 0xbc, 0x4a, 0xc8, 0x09, 0x4e, 0x58, 0x8a, 0xe1, 0x40, 0x88, 0x35, 0xab, 0x28, 0x82,
+	0xcb, 0xaa, 0x76, 0xa7, 0xbc, 0xdb, 0xf2, 0x4c, 0xf7, 0xaa, 0xa7, 0x67, 0x8d, 0x91, 0x78, 0x81,
+	0x1c, 0x20, 0x8f, 0xc1, 0x05, 0x89, 0x03, 0x0f, 0x91, 0x1b, 0x11, 0x27, 0x4e, 0x08, 0xd9, 0x07,
+	0x5e, 0x03, 0x75, 0x75, 0xcf, 0xce, 0xf8, 0x2f, 0x28, 0xb9, 0x58, 0xf5, 0x55, 0xf7, 0x54, 0x7d,
+	0x5d, 0x5f, 0x55, 0xad, 0x59, 0x3c, 0xc1, 0x2c, 0x83, 0xc1, 0xb4, 0x04, 0x05, 0x42, 0x23, 0x0e,
+	0x16, 0xf7, 0x6a, 0xb0, 0x3b, 0x57, 0x52, 0xcb, 0x30, 0xa4, 0x3b, 0xbb, 0xb5, 0x7b, 0x71, 0x6f,
+	0xeb, 0x1d, 0xc8, 0xb9, 0x90, 0x03, 0xfa, 0x6b, 0xaf, 0x6d, 0xdd, 0x9a, 0xc8, 0x22, 0x97, 0xc5,
+	0x88, 0xd0, 0xc0, 0x02, 0x77, 0xb4, 0x39, 0x95, 0x53, 0x69, 0xfd, 0xc6, 0xb2, 0xde, 0xf8, 0x27,
+	0x9f, 0xb5, 0x0f, 0x40, 0x41, 0x5e, 0x84, 0xb7, 0x19, 0x43, 0x05, 0xa3, 0x71, 0x26, 0x27, 0x47,
+	0x45, 0xe4, 0x6d, 0x7b, 0x3b, 0x7e, 0xd2, 0x43, 0x05, 0x7b, 0xe4, 0x08, 0x43, 0x16, 0x28, 0xd0,
+	0x18, 0xb5, 0xb6, 0xbd, 0x9d, 0x20, 0x21, 0xdb, 0x7c, 0x32, 0x55, 0x30, 0xc1, 0x11, 0x2a, 0x28,
+	0x22, 0x9f, 0x4e, 0x7a, 0xe4, 0x79, 0xa8, 0x80, 0x22, 0xa6, 0x38, 0x81, 0x13, 0x7b, 0x1c, 0xd8,
+	0x63, 0xf2, 0xd0, 0xf1, 0x1d, 0xb6, 0xa6, 0x70, 0x0a, 0x5c, 0xd8, 0xf3, 0x55, 0x3a, 0x67, 0xd6,
+	0x45, 0x17, 0x36, 0xd9, 0x6a, 0x81, 0xa0, 0x8b, 0xa8, 0xbd, 0xed, 0xed, 0x6c, 0x24, 0x16, 0x84,
+	0xef, 0xb1, 0x4e, 0xce, 0xc5, 0x48, 0x1e, 0x8b, 0xa8, 0x43, 0x9f, 0xb4, 0x73, 0x2e, 0x1e, 0x1f,
+	0x0b, 0x93, 0x6e, 0x2e, 0x8f, 0x51, 0x8d, 0x4a, 0xc1, 0x75, 0xd4, 0xb5, 0xe9, 0xc8, 0xf3, 0x44,
+	0x70, 0x1d, 0x7e, 0xc8, 0xd6, 0xa1, 0xd4, 0x33, 0xa9, 0x46, 0xc5, 0x0c, 0x14, 0x46, 0x3d, 0xba,
+	0xb0, 0x66, 0x7d, 0x43, 0xe3, 0x32, 0x8c, 0x4a, 0x31, 0x96, 0x22, 0xb5, 0x8c, 0x18, 0xd5, 0x80,
+	0x59, 0x17, 0x31, 0xba, 0xc5, 0xba, 0xa6, 0x46, 0x73, 0x29, 0xb3, 0x68, 0x8d, 0xbe, 0xef, 0xa0,
+	0x82, 0x03, 0x29, 0xb3, 0xf0, 0x23, 0xf6, 0xf6, 0x18, 0x52, 0x1b, 0x7b, 0x54, 0x64, 0x50, 0xcc,
+	0xa2, 0x75, 0xba, 0xb1, 0x31, 0x86, 0x94, 0xc2, 0x0f, 0x8d, 0xf3, 0xb3, 0xdb, 0xcf, 0xfe, 0xfd,
+	0xed, 0xe3, 0xc8, 0x4a, 0xfe, 0x7d, 0x43, 0x74, 0xab, 0x42, 0xfc, 0x25, 0xeb, 0x0c, 0xb5, 0x54,
+	0x30, 0x45, 0xf3, 0xfc, 0x8c, 0xe7, 0x5c, 0x93, 0x16, 0x41, 0x62, 0x81, 0xd1, 0x61, 0x0c, 0xc5,
+	0x52, 0x07, 0x63, 0x1b, 0x5f, 0x8a, 0x63, 0xed, 0x14, 0x20, 0x3b, 0xfe, 0xa3, 0xc5, 0x82, 0x6f,
+	0x64, 0x8a, 0xe1, 0xe7, 0xac, 0x53, 0xd8, 0x88, 0x14, 0x68, 0xed, 0xfe, 0xfb, 0xbb, 0x97, 0x9b,
+	0x69, 0xd7, 0x25, 0xdd, 0x0b, 0x5e, 0xfc, 0x7d, 0x67, 0x25, 0xa9, 0xbe, 0x20, 0x0e, 0x08, 0x85,
+	0x76, 0xe9, 0x2c, 0x30, 0xde, 0xf1, 0x89, 0xc6, 0x4a, 0x72, 0x0b, 0xc2, 0x88, 0x75, 0x14, 0xce,
+	0xa5, 0xd2, 0x95, 0xd6, 0x15, 0x0c, 0xb7, 0x58, 0xb7, 0x14, 0x73, 0x25, 0x17, 0x28, 0x48, 0xe6,
+	0x6e, 0xb2, 0xc4, 0xe1, 0x4d, 0xd6, 0xce, 0x79, 0x51, 0x60, 0x4a, 0x2a, 0x93, 0x9a, 0x06, 0x85,
+	0x37, 0x98, 0x5f, 0x4b, 0x6c, 0xcc, 0xb0, 0xcf, 0xd8, 0x92, 0x72, 0xea, 0xf4, 0x6d, 0x78, 0x4c,
+	0x24, 0xd7, 0xbc, 0x56, 0x5a, 0x87, 0x4c, 0x75, 0x0e, 0x11, 0xad, 0x9c, 0x41, 0x42, 0xb6, 0x61,
+	0x34, 0x2f, 0x05, 0x2f, 0x66, 0x98, 0x92, 0x90, 0x7e, 0xb2, 0xc4, 0x36, 0x0e, 0xe4, 0x98, 0x92,
+	0x80, 0x7e, 0xe2, 0x50, 0x0c, 0xcc, 0x7f, 0xa8, 0xc0, 0x1c, 0x8b, 0x32, 0x1f, 0xa3, 0x72, 0x33,
+	0xe2, 0x10, 0x75, 0xab, 0x06, 0x65, 0x4b, 0xe5, 0x27, 0x16, 0x34, 0x48, 0xf9, 0x55, 0x30, 0x22,
+	0xb5, 0xc9, 0x56, 0x27, 0xa0, 0xd4, 0x89, 0x2b, 0x95, 0x05, 0xf1, 0x0f, 0x2c, 0x18, 0x22, 0xe8,
+	0xf0, 0x01, 0xeb, 0xca, 0x39, 0x2a, 0xd0, 0xd2, 0x66, 0xe9, 0xed, 0x45, 0x7f, 0xfe, 0x7e, 0x77,
+	0xd3, 0x0d, 0xf4, 0x17, 0x69, 0xaa, 0xb0, 0x28, 0x86, 0x5a, 0x71, 0x31, 0x4d, 0x96, 0x37, 0x4d,
+	0xc9, 0x8e, 0xf0, 0x84, 0xf2, 0xaf, 0x27, 0xc6, 0x34, 0x59, 0x68, 0x00, 0x2a, 0xa1, 0x08, 0x38,
+	0xa6, 0x47, 0x58, 0xe5, 0x26, 0x10, 0x3f, 0x66, 0xfe, 0x10, 0xa9, 0xbf, 0x0e, 0x95, 0xcc, 0xdd,
+	0xe3, 0xc8, 0x0e, 0x1f, 0x54, 0x83, 0xd8, 0xda, 0xf6, 0x77, 0xd6, 0xee, 0x47, 0x57, 0x36, 0x10,
+	0x82, 0x76, 0xdd, 0x63, 0x2f, 0xc7, 0xcf, 0x3c, 0xd6, 0xfd, 0x0a, 0x44, 0x2a, 0x17, 0xa8, 0xea,
+	0x10, 0xde, 0x6b, 0x84, 0x30, 0x2f, 0x42, 0x05, 0xae, 0xa2, 0xc6, 0x34, 0xc2, 0x29, 0xa4, 0x21,
+	0x4b, 0xe9, 0x51, 0xdd, 0x64, 0x89, 0xcd, 0xd9, 0x21, 0xf0, 0xac, 0x54, 0x68, 0x3b, 0x70, 0x23,
+	0x59, 0xe2, 0xf8, 0x47, 0xd6, 0x7b, 0x42, 0x73, 0xcc, 0xc5, 0xf4, 0x0d, 0xcb, 0xfb, 0x16, 0x6b,
+	0xf1, 0xd4, 0x0d, 0x42, 0x8b, 0xa7, 0xa6, 0x8c, 0x50, 0x1c, 0x39, 0x1e, 0x7e, 0x62, 0x01, 0x15,
+	0x97, 0x8b, 0x89, 0x2d, 0xae, 0x69, 0x03, 0x03, 0xe2, 0xe7, 0x1e, 0xeb, 0x3e, 0x5c, 0xa0, 0xd0,
+	0xa6, 0x83, 0xdc, 0xab, 0xbc, 0xfa, 0x55, 0x34, 0x04, 0x42, 0x63, 0x15, 0xde, 0x21, 0x33, 0x52,
+	0xa6, 0x31, 0xb8, 0x4b, 0x12, 0x24, 0x15, 0x34, 0x32, 0xcd, 0x81, 0xa7, 0x4e, 0x42, 0xb2, 0xeb,
+	0x9e, 0x5a, 0x6d, 0xf4, 0x94, 0x89, 0x3d, 0x43, 0x3e, 0x9d, 0x69, 0x1a, 0x30, 0x3f, 0x71, 0x28,
+	0xfe, 0xd5, 0x63, 0x3d, 0xa2, 0x74, 0x60, 0xbe, 0xbd, 0xcc, 0x69, 0xab, 0x51, 0x24, 0xc3, 0xaa,
+	0xd7, 0x28, 0xc5, 0x4d, 0xd6, 0xb6, 0x7b, 0xd3, 0xd1, 0x72, 0xa8, 0x1a, 0xda, 0xa0, 0x1e, 0xda,
+	0x1b, 0xcc, 0x9f, 0x94, 0xda, 0x31, 0x32, 0x66, 0x63, 0x8c, 0xa5, 0x2a, 0xdc, 0xd0, 0x37, 0x3c,
+	0x0d, 0xbe, 0x9d, 0x73, 0x7c, 0x9f, 0x3a, 0xba, 0xfb, 0x6e, 0x7e, 0xcf, 0x2b, 0x78, 0x81, 0x5c,
+	0x2e, 0x4b, 0xa1, 0x1d, 0x6d, 0x87, 0x1a, 0x81, 0xfd, 0x73, 0x81, 0x7f, 0xae, 0x0a, 0xf1, 0xb5,
+	0xf9, 0x4d, 0x7b, 0xbd, 0x42, 0x98, 0x5f, 0xc5, 0x32, 0x43, 0x8a, 0xd8, 0x4b, 0xc8, 0xae, 0xf7,
+	0x76, 0x70, 0x61, 0x6f, 0xd3, 0x8e, 0x5e, 0xad, 0x77, 0xf4, 0xb5, 0xd2, 0xfc, 0xe2, 0xb1, 0x75,
+	0x2b, 0x0d, 0x0a, 0xc8, 0xf4, 0xc9, 0x2b, 0x9f, 0x5b, 0x51, 0x68, 0x35, 0x28, 0x6c, 0xb1, 0x2e,
+	0x2e, 0x78, 0x8a, 0xa6, 0x0f, 0xed, 0x63, 0x97, 0x98, 0x36, 0x92, 0x14, 0x29, 0x56, 0xbd, 0xe3,
+	0x50, 0xf8, 0x01, 0xeb, 0x95, 0xd5, 0x84, 0x38, 0x96, 0xb5, 0xe3, 0x5a, 0xaa, 0xdf, 0xb2, 0x0d,
+	0x62, 0xba, 0x1c, 0xf4, 0xcb, 0xf5, 0xeb, 0x33, 0xb6, 0x80, 0x8c, 0xa7, 0x40, 0x82, 0xb7, 0x68,
+	0x30, 0x1b, 0x9e, 0x6b, 0x75, 0x79, 0xca, 0xde, 0x3d, 0x17, 0x7a, 0x1f, 0x78, 0x86, 0xe9, 0xd5,
+	0xd3, 0xa3, 0x10, 0x0a, 0x29, 0x2a, 0xc1, 0x2d, 0xba, 0x36, 0x70, 0xe6, 0x66, 0xf1, 0xba, 0x75,
+	0xf7, 0x7f, 0x84, 0xaf, 0xde, 0xaa, 0x75, 0xb6, 0xe0, 0x5c, 0x36, 0x70, 0x15, 0x7a, 0x04, 0xba,
+	0x34, 0x1b, 0xe5, 0x95, 0x62, 0x5e, 0xdc, 0x31, 0xee, 0xb1, 0x7e, 0xfd, 0x58, 0x22, 0x8c, 0xd5,
+	0x7a, 0x21, 0x3b, 0x7e, 0xe4, 0x52, 0x24, 0x68, 0x7e, 0x9f, 0xed, 0x26, 0x7c, 0xf3, 0x14, 0x7b,
+	0xfb, 0x2f, 0x4e, 0xfb, 0xde, 0xcb, 0xd3, 0xbe, 0xf7, 0xcf, 0x69, 0xdf, 0x7b, 0x7e, 0xd6, 0x5f,
+	0x79, 0x79, 0xd6, 0x5f, 0xf9, 0xeb, 0xac, 0xbf, 0xf2, 0xdd, 0x27, 0x53, 0xae, 0x67, 0xe5, 0x78,
+	0x77, 0x22, 0xf3, 0x01, 0x2d, 0xf0, 0xbb, 0x02, 0xf5, 0xb1, 0x54, 0x47, 0x16, 0x0d, 0x60, 0xce,
+	0xeb, 0x7f, 0x69, 0xc6, 0x6d, 0xfa, 0x1f, 0xf3, 0xd3, 0xff, 0x02, 0x00, 0x00, 0xff, 0xff, 0xb4,
+	0xae, 0x3a, 0x29, 0xe1, 0x0a, 0x00, 0x00,
 }
 
 func (m *Params) Marshal() (dAtA []byte, err error) {
@@ -280,6 +1623,846 @@ func (m *Params) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *Storage) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Storage) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Storage) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Debt != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Debt))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Base != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Base))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Limit != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Limit))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Node) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Node) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Node) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Blamed != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Blamed))
+		i--
+		dAtA[i] = 0x60
+	}
+	if m.Punished != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Punished))
+		i--
+		dAtA[i] = 0x58
+	}
+	if m.Fees != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Fees))
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.Blocks != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Blocks))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.Guaranteed != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Guaranteed))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.Own != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Own))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Missed != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Missed))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Unproven {
+		i--
+		if m.Unproven {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Reports != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Reports))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Bytes != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Bytes))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Least != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Least))
+		i--
+		dAtA[i] = 0x10
+	}
+	{
+		size, err := m.Storage.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintGuarantee(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0xa
+	return len(dAtA) - i, nil
+}
+
+func (m *Era) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Era) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Era) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Carry != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Carry))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Blocks != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Blocks))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Start != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Start))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Number != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Number))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Seat) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Seat) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Seat) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Stake != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Stake))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Power != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Power))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Key) > 0 {
+		i -= len(m.Key)
+		copy(dAtA[i:], m.Key)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Key)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Set) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Set) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Set) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Seats) > 0 {
+		for iNdEx := len(m.Seats) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Seats[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintGuarantee(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x12
+		}
+	}
+	if m.From != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.From))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Handover) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Handover) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Handover) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Failures != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Failures))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Reshared {
+		i--
+		if m.Reshared {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Seats) > 0 {
+		for iNdEx := len(m.Seats) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Seats[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintGuarantee(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Unbonding) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Unbonding) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Unbonding) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Since != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Since))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Asked != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Asked))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Id != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventEra) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventEra) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventEra) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Carry != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Carry))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Paid != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Paid))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Carried != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Carried))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Minted != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Minted))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventPaid) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventPaid) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventPaid) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Guarantors != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Guarantors))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Cut != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Cut))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Own != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Own))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Author != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Author))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventFees) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventFees) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventFees) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Amount) > 0 {
+		i -= len(m.Amount)
+		copy(dAtA[i:], m.Amount)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Amount)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventLate) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventLate) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventLate) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Debt != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Debt))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Limit != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Limit))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Rule) > 0 {
+		i -= len(m.Rule)
+		copy(dAtA[i:], m.Rule)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Rule)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventPenalty) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventPenalty) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventPenalty) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Unbonding != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Unbonding))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Bonded != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Bonded))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Evidence != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Evidence))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Rule) > 0 {
+		i -= len(m.Rule)
+		copy(dAtA[i:], m.Rule)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Rule)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventHandover) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventHandover) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventHandover) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Validators != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Validators))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventHandoverFailed) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventHandoverFailed) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventHandoverFailed) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Reason) > 0 {
+		i -= len(m.Reason)
+		copy(dAtA[i:], m.Reason)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Reason)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventSet) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventSet) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventSet) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Height != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Height))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Power != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Power))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Validators != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Validators))
+		i--
+		dAtA[i] = 0x10
+	}
+	if m.From != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.From))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventMaturing) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventMaturing) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventMaturing) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Free != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Free))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Id != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventReleased) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventReleased) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventReleased) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Era != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Era))
+		i--
+		dAtA[i] = 0x18
+	}
+	if m.Id != 0 {
+		i = encodeVarintGuarantee(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Operator) > 0 {
+		i -= len(m.Operator)
+		copy(dAtA[i:], m.Operator)
+		i = encodeVarintGuarantee(dAtA, i, uint64(len(m.Operator)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
 func encodeVarintGuarantee(dAtA []byte, offset int, v uint64) int {
 	offset -= sovGuarantee(v)
 	base := offset
@@ -332,6 +2515,411 @@ func (m *Params) Size() (n int) {
 	}
 	if m.BadShareSlash != 0 {
 		n += 1 + sovGuarantee(uint64(m.BadShareSlash))
+	}
+	return n
+}
+
+func (m *Storage) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Limit != 0 {
+		n += 1 + sovGuarantee(uint64(m.Limit))
+	}
+	if m.Base != 0 {
+		n += 1 + sovGuarantee(uint64(m.Base))
+	}
+	if m.Debt != 0 {
+		n += 1 + sovGuarantee(uint64(m.Debt))
+	}
+	return n
+}
+
+func (m *Node) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = m.Storage.Size()
+	n += 1 + l + sovGuarantee(uint64(l))
+	if m.Least != 0 {
+		n += 1 + sovGuarantee(uint64(m.Least))
+	}
+	if m.Bytes != 0 {
+		n += 1 + sovGuarantee(uint64(m.Bytes))
+	}
+	if m.Reports != 0 {
+		n += 1 + sovGuarantee(uint64(m.Reports))
+	}
+	if m.Unproven {
+		n += 2
+	}
+	if m.Missed != 0 {
+		n += 1 + sovGuarantee(uint64(m.Missed))
+	}
+	if m.Own != 0 {
+		n += 1 + sovGuarantee(uint64(m.Own))
+	}
+	if m.Guaranteed != 0 {
+		n += 1 + sovGuarantee(uint64(m.Guaranteed))
+	}
+	if m.Blocks != 0 {
+		n += 1 + sovGuarantee(uint64(m.Blocks))
+	}
+	if m.Fees != 0 {
+		n += 1 + sovGuarantee(uint64(m.Fees))
+	}
+	if m.Punished != 0 {
+		n += 1 + sovGuarantee(uint64(m.Punished))
+	}
+	if m.Blamed != 0 {
+		n += 1 + sovGuarantee(uint64(m.Blamed))
+	}
+	return n
+}
+
+func (m *Era) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Number != 0 {
+		n += 1 + sovGuarantee(uint64(m.Number))
+	}
+	if m.Start != 0 {
+		n += 1 + sovGuarantee(uint64(m.Start))
+	}
+	if m.Blocks != 0 {
+		n += 1 + sovGuarantee(uint64(m.Blocks))
+	}
+	if m.Carry != 0 {
+		n += 1 + sovGuarantee(uint64(m.Carry))
+	}
+	return n
+}
+
+func (m *Seat) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	l = len(m.Key)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Power != 0 {
+		n += 1 + sovGuarantee(uint64(m.Power))
+	}
+	if m.Stake != 0 {
+		n += 1 + sovGuarantee(uint64(m.Stake))
+	}
+	return n
+}
+
+func (m *Set) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.From != 0 {
+		n += 1 + sovGuarantee(uint64(m.From))
+	}
+	if len(m.Seats) > 0 {
+		for _, e := range m.Seats {
+			l = e.Size()
+			n += 1 + l + sovGuarantee(uint64(l))
+		}
+	}
+	return n
+}
+
+func (m *Handover) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Seats) > 0 {
+		for _, e := range m.Seats {
+			l = e.Size()
+			n += 1 + l + sovGuarantee(uint64(l))
+		}
+	}
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	if m.Reshared {
+		n += 2
+	}
+	if m.Failures != 0 {
+		n += 1 + sovGuarantee(uint64(m.Failures))
+	}
+	return n
+}
+
+func (m *Unbonding) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Id != 0 {
+		n += 1 + sovGuarantee(uint64(m.Id))
+	}
+	if m.Asked != 0 {
+		n += 1 + sovGuarantee(uint64(m.Asked))
+	}
+	if m.Since != 0 {
+		n += 1 + sovGuarantee(uint64(m.Since))
+	}
+	return n
+}
+
+func (m *EventEra) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	if m.Minted != 0 {
+		n += 1 + sovGuarantee(uint64(m.Minted))
+	}
+	if m.Carried != 0 {
+		n += 1 + sovGuarantee(uint64(m.Carried))
+	}
+	if m.Paid != 0 {
+		n += 1 + sovGuarantee(uint64(m.Paid))
+	}
+	if m.Carry != 0 {
+		n += 1 + sovGuarantee(uint64(m.Carry))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventPaid) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Author != 0 {
+		n += 1 + sovGuarantee(uint64(m.Author))
+	}
+	if m.Own != 0 {
+		n += 1 + sovGuarantee(uint64(m.Own))
+	}
+	if m.Cut != 0 {
+		n += 1 + sovGuarantee(uint64(m.Cut))
+	}
+	if m.Guarantors != 0 {
+		n += 1 + sovGuarantee(uint64(m.Guarantors))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventFees) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	l = len(m.Amount)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventLate) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Limit != 0 {
+		n += 1 + sovGuarantee(uint64(m.Limit))
+	}
+	if m.Debt != 0 {
+		n += 1 + sovGuarantee(uint64(m.Debt))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventPenalty) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	l = len(m.Rule)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Evidence != 0 {
+		n += 1 + sovGuarantee(uint64(m.Evidence))
+	}
+	if m.Bonded != 0 {
+		n += 1 + sovGuarantee(uint64(m.Bonded))
+	}
+	if m.Unbonding != 0 {
+		n += 1 + sovGuarantee(uint64(m.Unbonding))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventHandover) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	if m.Validators != 0 {
+		n += 1 + sovGuarantee(uint64(m.Validators))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventHandoverFailed) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	l = len(m.Reason)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventSet) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.From != 0 {
+		n += 1 + sovGuarantee(uint64(m.From))
+	}
+	if m.Validators != 0 {
+		n += 1 + sovGuarantee(uint64(m.Validators))
+	}
+	if m.Power != 0 {
+		n += 1 + sovGuarantee(uint64(m.Power))
+	}
+	if m.Height != 0 {
+		n += 1 + sovGuarantee(uint64(m.Height))
+	}
+	return n
+}
+
+func (m *EventMaturing) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Id != 0 {
+		n += 1 + sovGuarantee(uint64(m.Id))
+	}
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
+	}
+	if m.Free != 0 {
+		n += 1 + sovGuarantee(uint64(m.Free))
+	}
+	return n
+}
+
+func (m *EventReleased) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Operator)
+	if l > 0 {
+		n += 1 + l + sovGuarantee(uint64(l))
+	}
+	if m.Id != 0 {
+		n += 1 + sovGuarantee(uint64(m.Id))
+	}
+	if m.Era != 0 {
+		n += 1 + sovGuarantee(uint64(m.Era))
 	}
 	return n
 }
@@ -595,6 +3183,2555 @@ func (m *Params) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.BadShareSlash |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Storage) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Storage: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Storage: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Limit", wireType)
+			}
+			m.Limit = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Limit |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Base", wireType)
+			}
+			m.Base = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Base |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Debt", wireType)
+			}
+			m.Debt = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Debt |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Node) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Node: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Node: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Storage", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Storage.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Least", wireType)
+			}
+			m.Least = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Least |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bytes", wireType)
+			}
+			m.Bytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Bytes |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Reports", wireType)
+			}
+			m.Reports = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Reports |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Unproven", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Unproven = bool(v != 0)
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Missed", wireType)
+			}
+			m.Missed = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Missed |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Own", wireType)
+			}
+			m.Own = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Own |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Guaranteed", wireType)
+			}
+			m.Guaranteed = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Guaranteed |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Blocks", wireType)
+			}
+			m.Blocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Blocks |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Fees", wireType)
+			}
+			m.Fees = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Fees |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Punished", wireType)
+			}
+			m.Punished = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Punished |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 12:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Blamed", wireType)
+			}
+			m.Blamed = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Blamed |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Era) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Era: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Era: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Number", wireType)
+			}
+			m.Number = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Number |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Start", wireType)
+			}
+			m.Start = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Start |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Blocks", wireType)
+			}
+			m.Blocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Blocks |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Carry", wireType)
+			}
+			m.Carry = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Carry |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Seat) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Seat: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Seat: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Key", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Key = append(m.Key[:0], dAtA[iNdEx:postIndex]...)
+			if m.Key == nil {
+				m.Key = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Power", wireType)
+			}
+			m.Power = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Power |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Stake", wireType)
+			}
+			m.Stake = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Stake |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Set) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Set: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Set: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field From", wireType)
+			}
+			m.From = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.From |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Seats", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Seats = append(m.Seats, Seat{})
+			if err := m.Seats[len(m.Seats)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Handover) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Handover: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Handover: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Seats", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Seats = append(m.Seats, Seat{})
+			if err := m.Seats[len(m.Seats)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Reshared", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Reshared = bool(v != 0)
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Failures", wireType)
+			}
+			m.Failures = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Failures |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Unbonding) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Unbonding: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Unbonding: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Asked", wireType)
+			}
+			m.Asked = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Asked |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Since", wireType)
+			}
+			m.Since = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Since |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventEra) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventEra: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventEra: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Minted", wireType)
+			}
+			m.Minted = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Minted |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Carried", wireType)
+			}
+			m.Carried = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Carried |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Paid", wireType)
+			}
+			m.Paid = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Paid |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Carry", wireType)
+			}
+			m.Carry = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Carry |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventPaid) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventPaid: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventPaid: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Author", wireType)
+			}
+			m.Author = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Author |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Own", wireType)
+			}
+			m.Own = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Own |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Cut", wireType)
+			}
+			m.Cut = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Cut |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Guarantors", wireType)
+			}
+			m.Guarantors = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Guarantors |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventFees) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventFees: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventFees: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Amount", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Amount = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventLate) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventLate: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventLate: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rule", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Limit", wireType)
+			}
+			m.Limit = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Limit |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Debt", wireType)
+			}
+			m.Debt = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Debt |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventPenalty) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventPenalty: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventPenalty: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rule", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Rule = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+			m.Evidence = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Evidence |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bonded", wireType)
+			}
+			m.Bonded = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Bonded |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Unbonding", wireType)
+			}
+			m.Unbonding = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Unbonding |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventHandover) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventHandover: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventHandover: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Validators", wireType)
+			}
+			m.Validators = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Validators |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventHandoverFailed) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventHandoverFailed: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventHandoverFailed: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Reason", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Reason = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventSet) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventSet: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventSet: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field From", wireType)
+			}
+			m.From = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.From |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Validators", wireType)
+			}
+			m.Validators = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Validators |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Power", wireType)
+			}
+			m.Power = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Power |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventMaturing) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventMaturing: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventMaturing: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Free", wireType)
+			}
+			m.Free = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Free |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipGuarantee(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventReleased) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowGuarantee
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventReleased: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventReleased: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Operator", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGuarantee
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Operator = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Era", wireType)
+			}
+			m.Era = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGuarantee
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Era |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -73,6 +73,7 @@ import (
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
 	"github.com/cella-network/cella/chain/x/beacon"
+	"github.com/cella-network/cella/chain/x/guarantee"
 )
 
 // accounts are the module accounts and what each may do with coins.
@@ -160,30 +161,32 @@ func New(logger log.Logger, db dbm.DB, home string, opts ...func(*baseapp.BaseAp
 	a.Bank = bankkeeper.NewBaseKeeper(cdc, kv(banktypes.StoreKey), a.Account, blocked, authority, logger)
 	a.Staking = stakingkeeper.NewKeeper(cdc, kv(stakingtypes.StoreKey), a.Account, a.Bank, authority, validatorCodec, consensusCodec)
 	a.Distr = distrkeeper.NewKeeper(cdc, kv(distrtypes.StoreKey), a.Account, a.Bank, a.Staking, authtypes.FeeCollectorName, authority)
-	a.Slashing = slashingkeeper.NewKeeper(cdc, amino, kv(slashingtypes.StoreKey), a.Staking, authority)
-	a.Staking.SetHooks(stakingtypes.NewMultiStakingHooks(a.Distr.Hooks(), a.Slashing.Hooks()))
+	a.Cella.Guarantee = guarantee.NewKeeper(cdc, kv(guarantee.StoreKey), accountCodec, a.Staking, a.Bank, a.Distr, authority, Denom)
+	guaranteed := a.Cella.Guarantee.Staking() // x/staking by real stakes: what is punished is not the capped power
+	a.Slashing = slashingkeeper.NewKeeper(cdc, amino, kv(slashingtypes.StoreKey), guaranteed, authority)
+	a.Staking.SetHooks(stakingtypes.NewMultiStakingHooks(a.Distr.Hooks(), a.Slashing.Hooks(), a.Cella.Guarantee.Hooks()))
 	a.Upgrade = upgradekeeper.NewKeeper(nil, kv(upgradetypes.StoreKey), cdc, home, base, authority)
 	a.FeeGrant = feegrantkeeper.NewKeeper(cdc, kv(feegrant.StoreKey), a.Account)
 	a.Authz = authzkeeper.NewKeeper(kv(authzkeeper.StoreKey), cdc, base.MsgServiceRouter(), a.Account)
 	a.Gov = govkeeper.NewKeeper(cdc, kv(govtypes.StoreKey), a.Account, a.Bank, a.Distr, base.MsgServiceRouter(),
-		govtypes.DefaultConfig(), authority, govkeeper.NewDefaultCalculateVoteResultsAndVotingPower(a.Staking))
-	a.Evidence = evidencekeeper.NewKeeper(cdc, kv(evidencetypes.StoreKey), a.Staking, a.Slashing, accountCodec, runtime.ProvideCometInfoService())
+		govtypes.DefaultConfig(), authority, a.Cella.Guarantee.Tally)
+	a.Evidence = evidencekeeper.NewKeeper(cdc, kv(evidencetypes.StoreKey), guaranteed, a.Slashing, accountCodec, runtime.ProvideCometInfoService())
 	a.Evidence.SetRouter(evidencetypes.NewRouter())
 
 	modules := map[string]appmodule.AppModule{
 		authtypes.ModuleName:      auth.NewAppModule(cdc, a.Account, nil),
 		vestingtypes.ModuleName:   vesting.NewAppModule(a.Account, a.Bank),
 		banktypes.ModuleName:      bank.NewAppModule(cdc, a.Bank, a.Account),
-		stakingtypes.ModuleName:   staking.NewAppModule(cdc, a.Staking, a.Account, a.Bank),
+		stakingtypes.ModuleName:   guarantee.NewStakingModule(staking.NewAppModule(cdc, a.Staking, a.Account, a.Bank), a.Cella.Guarantee),
 		slashingtypes.ModuleName:  slashing.NewAppModule(cdc, a.Slashing, a.Account, a.Bank, a.Staking, registry),
-		distrtypes.ModuleName:     distr.NewAppModule(cdc, a.Distr, a.Account, a.Bank, a.Staking),
+		distrtypes.ModuleName:     guarantee.NewDistributionModule(distr.NewAppModule(cdc, a.Distr, a.Account, a.Bank, a.Staking), a.Distr),
 		govtypes.ModuleName:       gov.NewAppModule(cdc, a.Gov, a.Account, a.Bank),
 		evidencetypes.ModuleName:  evidence.NewAppModule(*a.Evidence),
 		feegrant.ModuleName:       feegrantmodule.NewAppModule(cdc, a.Account, a.Bank, a.FeeGrant, registry),
 		authz.ModuleName:          authzmodule.NewAppModule(cdc, a.Authz, a.Account, a.Bank, registry),
 		upgradetypes.ModuleName:   upgrade.NewAppModule(a.Upgrade, accountCodec),
 		consensustypes.ModuleName: consensus.NewAppModule(cdc, a.Consensus),
-		genutiltypes.ModuleName:   genutil.NewAppModule(a.Account, a.Staking, a, txConfig),
+		genutiltypes.ModuleName:   genutil.NewAppModule(a.Account, guaranteed, a, txConfig),
 	}
 	maps.Copy(modules, a.joinModules(cdc, kv, authority))
 	a.manager = module.NewManagerFromMap(modules)
@@ -213,9 +216,9 @@ func (a *App) orderModules() {
 	}, customOrder...)...)
 	a.manager.SetOrderEndBlockers(slices.Concat([]string{banktypes.ModuleName, govtypes.ModuleName}, endBeforeStaking,
 		[]string{stakingtypes.ModuleName, feegrant.ModuleName}, endAfterStaking)...)
-	// genutil comes after staking, whose pools its transactions fill.
+	// guarantee comes before staking, which begins with its validators; genutil after, whose transactions fill staking's pools.
 	genesis := append([]string{
-		authtypes.ModuleName, vestingtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName,
+		authtypes.ModuleName, vestingtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, guarantee.ModuleName, stakingtypes.ModuleName,
 		slashingtypes.ModuleName, govtypes.ModuleName, evidencetypes.ModuleName, feegrant.ModuleName, authz.ModuleName,
 		upgradetypes.ModuleName, consensustypes.ModuleName,
 	}, append(slices.Clone(customOrder), genutiltypes.ModuleName)...)

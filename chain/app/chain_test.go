@@ -19,6 +19,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/types/tx/signing"
 	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
 
+	"github.com/cella-network/cella/api/guarantee"
 	"github.com/cella-network/cella/chain/app"
 )
 
@@ -67,6 +68,14 @@ func newChain(t *testing.T) *chain {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	var stakes guarantee.GenesisState
+	if err := g.Change("guarantee", &stakes, func() error {
+		limit := guarantee.Storage{Limit: 1_000_000_000, Base: 1_000_000_000} // as if it had proven some storage
+		stakes.Nodes = []guarantee.GenesisNode{{Operator: address(c.operator).String(), Node: guarantee.Node{Storage: limit}}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	doc, err := c.Doc(g, chainID)
 	if err != nil {

@@ -25,6 +25,9 @@ const (
 	// must trust a header for less.
 	unbonding = 21 * 24 * time.Hour
 
+	// maxOperators is how many may be bonded: all who may be elected, and slashed. How many make blocks is guarantee's to say.
+	maxOperators = 1000
+
 	maxBlockBytes = 4 << 20
 	maxBlockGas   = 100_000_000
 )

@@ -7,7 +7,6 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 
 	servertypes "github.com/cosmos/cosmos-sdk/server/types"
-	"github.com/cosmos/cosmos-sdk/x/staking"
 )
 
 // Export writes the loaded state as genesis for a chain that continues at the next height. modules narrows it down;
@@ -23,7 +22,7 @@ func (a *App) Export(modules []string) (servertypes.ExportedApp, error) {
 	if err != nil {
 		return servertypes.ExportedApp{}, err
 	}
-	validators, err := staking.WriteValidators(ctx, a.Staking)
+	validators, err := a.Cella.Guarantee.GenesisValidators(ctx)
 	if err != nil {
 		return servertypes.ExportedApp{}, err
 	}

@@ -39,6 +39,8 @@ func (bankDefaults) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
 func (stakingDefaults) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
 	g := stakingtypes.DefaultGenesisState()
 	g.Params.UnbondingTime = unbonding
+	g.Params.MaxValidators = maxOperators
+	g.Params.HistoricalEntries = 0 // IBC, which reads them, is not part of this chain yet; x/staking's sets are not CometBFT's
 	return cdc.MustMarshalJSON(g)
 }
 

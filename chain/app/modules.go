@@ -7,15 +7,19 @@ import (
 	"cosmossdk.io/core/store"
 
 	"github.com/cosmos/cosmos-sdk/codec"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
 	"github.com/cella-network/cella/chain/x/attest"
 	"github.com/cella-network/cella/chain/x/audit"
 	"github.com/cella-network/cella/chain/x/beacon"
 	"github.com/cella-network/cella/chain/x/committee"
+	"github.com/cella-network/cella/chain/x/guarantee"
 	"github.com/cella-network/cella/chain/x/market"
 	"github.com/cella-network/cella/chain/x/moderation"
 	"github.com/cella-network/cella/chain/x/work"
 	"github.com/cella-network/cella/protocol/lottery"
+	"github.com/cella-network/cella/protocol/storageproof"
 )
 
 // This file is where the modules of Cella are joined to each other and to the stock ones. A module declares the methods
@@ -26,14 +30,15 @@ import (
 //	market     <- bank (escrow), attest (who may accept), work (what was reported)
 //	audit      <- attest (who is drawn), beacon (by what), market (which replica, and who is told of a failure)
 //	moderation <- bank (deposits)
-//	committee  <- attest (whose enclave speaks), stakes (who is a member, and who is told of the end)
-//	beacon     <- committee (which group signs), stakes (who votes, and who is told of bad shares)
+//	guarantee  <- the stock modules of stakes, work (hears of each report), committee (shares keys anew), beacon (which heights could be drawn)
+//	committee  <- attest (whose enclave speaks), guarantee (who is a member, and who is told of the end)
+//	beacon     <- committee (which group signs), guarantee (who votes, and who is told of bad shares)
 
 // customOrder is the order in which they begin blocks and read genesis: storage is judged before it is paid.
 var customOrder = []string{attest.ModuleName, work.ModuleName, market.ModuleName, audit.ModuleName, moderation.ModuleName,
 	committee.ModuleName, beacon.ModuleName}
 
-// lastWords is the order in which they end blocks, around staking's end: keys are handed on before the power moves.
+// They end blocks around staking's end, which is guarantee's: keys are handed on before the power moves.
 var (
 	endBeforeStaking = []string{committee.ModuleName, beacon.ModuleName}
 	endAfterStaking  = []string{attest.ModuleName, work.ModuleName, market.ModuleName, audit.ModuleName, moderation.ModuleName}
@@ -41,11 +46,12 @@ var (
 
 // customStores are their stores. Enclaves know the names: a proof of a value names its store.
 var customStores = []string{attest.StoreKey, work.StoreKey, market.StoreKey, audit.StoreKey, moderation.StoreKey,
-	committee.StoreKey, beacon.StoreKey}
+	committee.StoreKey, beacon.StoreKey, guarantee.StoreKey}
 
 // customAccounts are their module accounts: entry stakes lie with attest, escrow and collateral with market, the
-// deposits of published lists with moderation.
-var customAccounts = map[string][]string{attest.ModuleName: nil, market.ModuleName: nil, moderation.ModuleName: nil}
+// deposits of published lists with moderation. Guarantee alone makes coins: each era's pool.
+var customAccounts = map[string][]string{attest.ModuleName: nil, market.ModuleName: nil, moderation.ModuleName: nil,
+	guarantee.ModuleName: {authtypes.Minter}}
 
 // Modules are the keepers of Cella's own modules.
 type Modules struct {
@@ -56,9 +62,10 @@ type Modules struct {
 	Moderation *moderation.Keeper
 	Committee  *committee.Keeper
 	Beacon     *beacon.Keeper
+	Guarantee  *guarantee.Keeper
 }
 
-// joinModules makes the keepers and ties the knots: work tells market of reports while market asks work for proven
+// joinModules makes the keepers, but for guarantee's, which the stock modules need, and ties the knots: work tells market of reports while market asks work for proven
 // heights, attest asks market before it lets a node leave, and the beacon that attest draws by is made by enclaves that
 // attest registered.
 func (a *App) joinModules(cdc codec.Codec, kv func(string) store.KVStoreService, authority string) map[string]appmodule.AppModule {
@@ -69,12 +76,13 @@ func (a *App) joinModules(cdc codec.Codec, kv func(string) store.KVStoreService,
 	m.Beacon = beacon.NewKeeper(cdc, kv(beacon.StoreKey), m.Committee, authority)
 	m.Work = work.NewKeeper(cdc, kv(work.StoreKey), addresses, m.Attest, m.Beacon, authority)
 	m.Market = market.NewKeeper(cdc, kv(market.StoreKey), addresses, a.Bank, m.Attest, m.Work, authority, Denom)
-	m.Work.SetMarket(m.Market)
+	m.Work.SetMarket(reports{m})
 	m.Attest.SetReplicas(m.Market)
 	m.Audit = audit.NewKeeper(cdc, kv(audit.StoreKey), addresses, m.Beacon, m.Attest, m.Market, authority)
 	m.Moderation = moderation.NewKeeper(cdc, kv(moderation.StoreKey), addresses, a.Bank, authority, Denom)
-	m.Committee.Join(stakes{a}, stakes{a})
-	m.Beacon.Join(stakes{a}, stakes{a})
+	m.Committee.Join(m.Guarantee, m.Guarantee)
+	m.Beacon.Join(m.Guarantee, m.Guarantee)
+	m.Guarantee.Join(m.Committee, m.Beacon, a.Slashing)
 	return map[string]appmodule.AppModule{
 		attest.ModuleName:     attest.NewAppModule(m.Attest),
 		work.ModuleName:       work.NewAppModule(m.Work),
@@ -83,6 +91,7 @@ func (a *App) joinModules(cdc codec.Codec, kv func(string) store.KVStoreService,
 		moderation.ModuleName: moderation.NewAppModule(m.Moderation),
 		committee.ModuleName:  committee.NewAppModule(m.Committee),
 		beacon.ModuleName:     beacon.NewAppModule(m.Beacon),
+		guarantee.ModuleName:  guarantee.NewAppModule(m.Guarantee),
 	}
 }
 
@@ -94,3 +103,13 @@ func (s seeds) Seed(ctx context.Context, height int64) (lottery.Seed, bool, erro
 }
 
 func (s seeds) Tip(ctx context.Context) (int64, error) { return s.Beacon.Tip(ctx) }
+
+// reports go to who pays for what they prove, and to who lets stake count by it.
+type reports struct{ *Modules }
+
+func (r reports) Reported(ctx context.Context, operator sdk.AccAddress, report storageproof.Report, standing storageproof.Standing) error {
+	if err := r.Market.Reported(ctx, operator, report, standing); err != nil {
+		return err
+	}
+	return r.Guarantee.Reported(ctx, operator, report, standing)
+}

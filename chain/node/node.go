@@ -31,6 +31,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/telemetry"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 
+	beaconapi "github.com/cella-network/cella/api/beacon"
 	"github.com/cella-network/cella/chain/app"
 	"github.com/cella-network/cella/chain/x/beacon"
 )
@@ -249,6 +250,9 @@ func (n *Node) Stop() error {
 
 // SetSigner gives the enclave that makes this node's partial signatures of the beacon. Until then its votes carry none.
 func (n *Node) SetSigner(s beacon.Signer) { n.app.SetSigner(s) }
+
+// Evidence lists the proofs of bad shares that this node came by, for its operator to post.
+func (n *Node) Evidence() []*beaconapi.MsgBadShare { return n.app.Cella.Beacon.Evidence() }
 
 // RPC answers CometBFT's calls without a socket.
 func (n *Node) RPC() rpcclient.Client { return n.client.Client.(*localRPC) }

@@ -55,7 +55,7 @@ func root() *cobra.Command {
 	}
 	cmd.PersistentFlags().String(flags.FlagHome, app.DefaultHome(), "folder of the node, its keys and its data")
 	cmd.AddCommand(nodeCmd(), verifyCmd(), repairCmd(), putCmd(), getCmd(), lsCmd(), statCmd(), rmCmd())
-	cmd.AddCommand(doctorCmd(), shareCmd(), moderationCmd(), keysCmd(), devnetCmd(), chainCmd(), version.NewVersionCommand())
+	cmd.AddCommand(stakeCmd(), doctorCmd(), shareCmd(), moderationCmd(), keysCmd(), devnetCmd(), chainCmd(), version.NewVersionCommand())
 	complete(cmd)
 	return cmd
 }
