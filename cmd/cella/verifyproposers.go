@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	ctypes "github.com/cometbft/cometbft/rpc/core/types"
+	rpctypes "github.com/cometbft/cometbft/rpc/jsonrpc/types"
 
 	sdkclient "github.com/cosmos/cosmos-sdk/client"
 	"github.com/cosmos/cosmos-sdk/client/flags"
@@ -102,7 +103,7 @@ func heightRange(args []string) (from, to int64, err error) {
 // networkError gives an error of a node its kind, and words that help.
 func networkError(err error) error {
 	if refused(err) {
-		return &client.Error{Kind: client.KindNetwork, Cause: err, Hint: "the node may have forgotten these heights: ask for later ones, or another node with --node"}
+		return &client.Error{Kind: client.KindNetwork, Cause: err, Hint: "the node may not have reached these heights yet, or have forgotten them: ask for others, or another node with --node"}
 	}
 	return &client.Error{Kind: client.KindNetwork, What: "the node doesn't answer", Cause: err, Hint: "is it running? Name another one with --node"}
 }
@@ -110,7 +111,8 @@ func networkError(err error) error {
 // refused says that the node answered, and that it knows of no such thing.
 func refused(err error) bool {
 	var s interface{ GRPCStatus() *status.Status }
-	return errors.As(err, &s) && slices.Contains([]codes.Code{codes.Unknown, codes.NotFound, codes.InvalidArgument}, s.GRPCStatus().Code())
+	var rpc *rpctypes.RPCError
+	return errors.As(err, &rpc) || errors.As(err, &s) && slices.Contains([]codes.Code{codes.Unknown, codes.NotFound, codes.InvalidArgument}, s.GRPCStatus().Code())
 }
 
 func (f *proposersChecked) print(v *view) error {
