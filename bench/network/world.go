@@ -84,7 +84,7 @@ func newWorld(p marketapi.Params, w workapi.Params) (*world, error) {
 		map[string][]string{market.ModuleName: nil, faucet: {authtypes.Minter}}, addresses, app.Prefix, authority)
 	out.bank = bankkeeper.NewBaseKeeper(cdc, runtime.NewKVStoreService(out.keys[banktypes.StoreKey]), accounts, map[string]bool{},
 		authtypes.NewModuleAddress(authority).String(), log.NewNopLogger())
-	reports := work.NewKeeper(cdc, runtime.NewKVStoreService(out.keys[work.StoreKey]), addresses, out, authority)
+	reports := work.NewKeeper(cdc, runtime.NewKVStoreService(out.keys[work.StoreKey]), addresses, out, out, authority)
 	out.market = market.NewKeeper(cdc, runtime.NewKVStoreService(out.keys[market.StoreKey]), addresses, out.bank, out, reports, authority, app.Denom)
 	reports.SetMarket(out.market)
 	out.router.SetInterfaceRegistry(registry)
@@ -115,6 +115,9 @@ func (w *world) IsActive(_ context.Context, operator sdk.AccAddress) (bool, erro
 	_, ok := w.nodes[attestation.Account(operator)]
 	return ok, nil
 }
+
+// Tip is what x/beacon tells: no number is ever late.
+func (w *world) Tip(context.Context) (int64, error) { return w.ctx.BlockHeight(), nil }
 
 func hashOf(height int64) [32]byte {
 	return sha256.Sum256(binary.BigEndian.AppendUint64([]byte("block"), uint64(height)))

@@ -28,11 +28,11 @@ func TestRPC(t *testing.T) {
 	}
 	address := c.listeners[1].Addr().String()
 	for path, want := range map[string]string{
-		"status":                  `"catching_up":false`,
-		"dump_consensus_state":    `"round_state"`,
-		"validators?height=2":     `"voting_power"`,
-		"unsafe_flush_mempool":    `"result":{}`,
-		"consensus_params?height": `"block"`,
+		"status":                    `"catching_up":false`,
+		"dump_consensus_state":      `"round_state"`,
+		"validators?height=2":       `"voting_power"`,
+		"unsafe_flush_mempool":      `"result":{}`,
+		"consensus_params?height=2": `"block"`,
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/"+path, nil)
 		if err != nil {

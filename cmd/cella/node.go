@@ -260,7 +260,7 @@ func runNode(ctx context.Context, home string, in io.Reader, out io.Writer) (err
 		ChainID: chain.ID, Address: account.Address, Account: account.Bytes, Config: cfg, Dir: diskDir(home, cfg), Platform: fuse,
 		Chain: chain, Queries: worker.Queries{Attest: chain.Attest, Work: chain.Work, Market: chain.Market, Audit: chain.Audit,
 			Committee: chain.Committee, Beacon: chain.Beacon},
-		Poster: account, Content: served, Store: store, Deny: deny,
+		Poster: account, Content: served, Store: store, Deny: deny, Evidence: n.Evidence,
 		Visit: func(ctx context.Context, from []string) (worker.Visitor, error) {
 			v, err := content.NewVisit(ctx, from, allLoopback(cfg.Content.Listen))
 			if err != nil {

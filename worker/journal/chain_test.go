@@ -27,6 +27,7 @@ import (
 	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
+	"github.com/cella-network/cella/api/guarantee"
 	"github.com/cella-network/cella/api/market"
 	"github.com/cella-network/cella/chain/app"
 	"github.com/cella-network/cella/client"
@@ -79,6 +80,15 @@ func newChain(t *testing.T) *chain {
 	var m market.GenesisState
 	if err := g.Change("market", &m, func() error {
 		m.Params.DayBlocks, m.Params.MinBlocks, m.Params.MaxBlocks, m.Params.GraceBlocks = 100, 5, 1000, 2
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var stakes guarantee.GenesisState
+	if err := g.Change("guarantee", &stakes, func() error {
+		// The validator has proven storage before; nothing is proven here, but a limit is kept for as long as this lasts.
+		stakes.Params.EraBlocks, stakes.Params.GraceEras = 15, 100
+		stakes.Nodes = []guarantee.GenesisNode{{Operator: c.address(0), Node: guarantee.Node{Storage: guarantee.Storage{Limit: 1e12, Base: 1e12}}}}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
