@@ -22,7 +22,7 @@ import (
 )
 
 // benchmarks are the programs below this folder, in the order of the table.
-var benchmarks = []string{"putget", "seal", "draws", "reports", "network", "devnet"}
+var benchmarks = []string{"putget", "seal", "draws", "reports", "network", "devnet", "consensus"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -168,7 +168,7 @@ func (c config) answer(r *result, v *vault.Vault, d *disk.Disk, t *storageproof.
 	began := time.Now()
 	for range c.draws {
 		h := v.Next()
-		seed := lottery.BlockSeed(chainID, h, hashOf(v.SeedHeight(h)))
+		seed := lottery.Seed(hashOf(v.SeedHeight(h)))
 		at, _ := t.Draw(seed, h, [20]byte{1})
 		s, err := d.Sample(kinds[at.Sector], at.Cell)
 		if err != nil {
