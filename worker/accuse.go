@@ -10,20 +10,23 @@ import (
 // Evidence lists the proofs of bad shares that the node's consensus came by, for as long as the chain takes them. *node.Node has them.
 type Evidence func() []*beacon.MsgBadShare
 
-// accuse posts proofs of bad shares, each once. Others may have been quicker: then the chain refuses ours, and nothing is paid for it.
+// accusings is how often a proof is posted before it is given up. The first time the block that it is about may not be executed yet.
+const accusings = 5
+
+// accuse posts proofs of bad shares, each until the chain takes it. Others may have been quicker: then the chain refuses ours, and nothing is
+// paid for it.
 func (s *session) accuse(ctx context.Context) error {
 	if s.Evidence == nil {
 		return nil
 	}
-	posted := map[string]bool{}
+	tries := map[string]int{}
 	for {
 		moved := s.heads.moved.next()
-		known := posted
-		posted = map[string]bool{} // of what is still listed
+		known := tries
+		tries = map[string]int{} // of what is still listed
 		for _, proof := range s.Evidence() {
 			which := fmt.Sprintf("%X at %d", proof.Validator, proof.Height)
-			posted[which] = true
-			if known[which] {
+			if tries[which] = known[which]; tries[which] >= accusings {
 				continue
 			}
 			msg := *proof
@@ -32,9 +35,12 @@ func (s *session) accuse(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				s.Log.Warn("proof of a bad share not accepted", told(err, "validator", which)...)
+				if tries[which]++; tries[which] == accusings {
+					s.Log.Warn("proof of a bad share not accepted", told(err, "validator", which)...)
+				}
 				continue
 			}
+			tries[which] = accusings
 			s.Log.Info("proved a bad share", "validator", which)
 		}
 		select {

@@ -13,10 +13,19 @@ import (
 	"github.com/cella-network/cella/client"
 )
 
-// court takes proofs; one that it has is refused.
+// court takes proofs; one that it has is refused, and one of a third validator until it was posted twice.
 type court struct {
 	mu    sync.Mutex
 	tried []*beacon.MsgBadShare
+}
+
+func (c *court) times(validator byte, height int64) (n int) {
+	for _, p := range c.tried {
+		if p.Validator[0] == validator && p.Height == height {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *court) Post(_ context.Context, msgs ...sdk.Msg) (client.Result, error) {
@@ -27,17 +36,15 @@ func (c *court) Post(_ context.Context, msgs ...sdk.Msg) (client.Result, error) 
 	if proof.Validator[0] == 2 {
 		return client.Result{}, errors.New("was punished for it already")
 	}
+	if proof.Validator[0] == 3 && c.times(3, proof.Height) < 3 {
+		return client.Result{}, errors.New("height 5 is not one of the last 1000 blocks")
+	}
 	return client.Result{}, nil
 }
 
-func (c *court) seen() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.tried)
-}
-
-// Each proof is posted once, in the operator's name, also one that somebody else posted before.
-func TestProofsArePostedOnce(t *testing.T) {
+// Each proof is taken once, in the operator's name. One that is refused is tried again, since its block may not be executed yet, but not for ever:
+// somebody else may have posted it before.
+func TestProofsArePostedUntilTaken(t *testing.T) {
 	lists, ctx := make(chan []*beacon.MsgBadShare), t.Context()
 	c := new(court)
 	s := &session{Worker: New(Options{Address: "cella1me", Poster: c, Log: slog.New(slog.DiscardHandler), Evidence: func() []*beacon.MsgBadShare {
@@ -46,9 +53,9 @@ func TestProofsArePostedOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.accuse(ctx) }()
-	first := []*beacon.MsgBadShare{{Validator: []byte{1}, Height: 5}, {Validator: []byte{2}, Height: 5}}
-	later := append(first[1:2:2], &beacon.MsgBadShare{Validator: []byte{1}, Height: 6})
-	for _, listed := range [][]*beacon.MsgBadShare{first, first, later, later} {
+	first := []*beacon.MsgBadShare{{Validator: []byte{1}, Height: 5}, {Validator: []byte{2}, Height: 5}, {Validator: []byte{3}, Height: 5}}
+	later := append(first[1:3:3], &beacon.MsgBadShare{Validator: []byte{1}, Height: 6})
+	for _, listed := range [][]*beacon.MsgBadShare{first, first, later, later, later, later, later} {
 		lists <- listed // each look takes one
 		s.heads.moved.pulse()
 	}
@@ -57,8 +64,14 @@ func TestProofsArePostedOnce(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if c.seen() != 3 {
-		t.Errorf("%d posts, want one for each proof: 3", c.seen())
+	for _, want := range []struct {
+		validator byte
+		height    int64
+		times     int
+	}{{1, 5, 1}, {1, 6, 1}, {2, 5, accusings}, {3, 5, 3}} {
+		if n := c.times(want.validator, want.height); n != want.times {
+			t.Errorf("%d posts about %d at %d, want %d", n, want.validator, want.height, want.times)
+		}
 	}
 	for _, p := range c.tried {
 		if p.Poster != "cella1me" {

@@ -153,6 +153,8 @@ func (h *Holder) Settle(purpose string, height int64, charge *threshold.Charge, 
 	d.now = &threshold.InCharge{Charge: *charge, Keys: keys}
 	if s := d.ceremony.secret; s != nil && s.shares != nil && s.id == keys.ID { // its end was not seen, but here it is
 		d.take(keys, s, seatOf(keys.Seats, h.account))
+	} else if s != nil && s.id.Epoch <= charge.Epoch && s.id != keys.ID { // its epoch is another group's: it failed, or was replaced
+		s.wipe()
 	}
 	for i := range d.held {
 		if d.held[i].group.ID == keys.ID {

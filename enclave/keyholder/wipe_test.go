@@ -106,6 +106,29 @@ func TestFailedIsWiped(t *testing.T) {
 	}
 }
 
+// A host that never shows how a ceremony ended does not keep its shares there: they go when the chain has another group for the epoch.
+func TestCeremonyOfAnotherGroupIsWiped(t *testing.T) {
+	w := newWorld("a", "b", "c")
+	must(t, w.begin(three))
+	for w.c.Phase() < threshold.PhaseReady {
+		_, err := w.round()
+		must(t, err)
+		must(t, w.advance())
+	}
+	_, err := w.act("a")
+	must(t, err)
+	secret := w.holders["a"].desks[beacon].ceremony.secret
+	if secret.shares == nil {
+		t.Fatal("no shares were made")
+	}
+	must(t, w.honest(setupOf(1, 1, 2, []string{"b", "c"}, []int{1, 1}), "a"))
+	_, err = w.settle("a")
+	must(t, err)
+	if secret.shares != nil || !secret.over {
+		t.Error("shares of a ceremony without an end are kept")
+	}
+}
+
 // A host that shows no charges does not have its enclave collect shares.
 func TestFewGroups(t *testing.T) {
 	w := newWorld("a", "b")

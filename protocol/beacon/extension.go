@@ -8,7 +8,8 @@ import (
 
 // Limits of what a validator puts beside its vote.
 const (
-	MaxPartials = 3 // the height that is voted on and two that are missing
+	MaxPartials  = 3                                        // the height that is voted on and two that are missing
+	MaxExtension = 1 + 8 + 1 + MaxPartials*(8+2+maxPartial) // bytes
 
 	maxPartial = 48 * threshold.MaxShares
 )

@@ -55,6 +55,16 @@ func (r *Repair) Phase() Phase { return r.phase }
 // Helpers are the seats that have to contribute, from PhaseDeal on.
 func (r *Repair) Helpers() []int { return slices.Clone(r.helpers) }
 
+// Silent are the helpers that have not contributed.
+func (r *Repair) Silent() (out []int) {
+	for at, h := range r.helpers {
+		if r.given[at] == nil {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // Blames are the cheats proven so far.
 func (r *Repair) Blames() []Blame { return slices.Clone(r.blames) }
 

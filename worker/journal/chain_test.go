@@ -236,9 +236,9 @@ func (c *chain) live(r *rand.Rand, blocks int) {
 					msgs = append(msgs, &banktypes.MsgMultiSend{Inputs: []banktypes.Input{{Address: me, Coins: sdk.NewCoins(ucella(n + 5))}},
 						Outputs: []banktypes.Output{{Address: other, Coins: sdk.NewCoins(ucella(n))}, {Address: c.address(1), Coins: sdk.NewCoins(ucella(5))}}})
 				case 3:
-					msgs = append(msgs, &stakingtypes.MsgDelegate{DelegatorAddress: me, ValidatorAddress: validator, Amount: ucella(n)})
+					msgs = append(msgs, &stakingtypes.MsgDelegate{DelegatorAddress: me, ValidatorAddress: validator, Amount: ucella(1_000_000 + n)})
 				case 4:
-					msgs = append(msgs, &stakingtypes.MsgUndelegate{DelegatorAddress: me, ValidatorAddress: validator, Amount: ucella(1 + n/1000)})
+					msgs = append(msgs, &stakingtypes.MsgUndelegate{DelegatorAddress: me, ValidatorAddress: validator, Amount: ucella(1_000_000 + n/1000)})
 				case 5:
 					msgs = append(msgs, &distrtypes.MsgWithdrawDelegatorReward{DelegatorAddress: me, ValidatorAddress: validator})
 				case 6: // fails, with whatever comes before it; the fee stays paid

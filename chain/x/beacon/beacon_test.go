@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"cosmossdk.io/log/v2"
+
 	abci "github.com/cometbft/cometbft/abci/types"
 
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
@@ -29,7 +31,14 @@ func TestRubbishBesideVotes(t *testing.T) {
 	}{
 		{"nothing", func(*world, beacon.Extension) []byte { return nil }, false},
 		{"garbage", func(*world, beacon.Extension) []byte { return []byte("garbage") }, false},
-		{"a mebibyte", func(*world, beacon.Extension) []byte { return make([]byte, 1<<20) }, false},
+		{"as much as there may be", func(*world, beacon.Extension) []byte { return make([]byte, maxExtension) }, false},
+		{"bad, and padded as far as it goes", func(w *world, e beacon.Extension) []byte {
+			e.Partials[0].Points = w.teams[0].partial(1, message(1, e.Partials[0].Height))
+			for ahead := range int64(beacon.MaxPartials - 1) {
+				e.Partials = append(e.Partials, beacon.Partial{Height: 1<<60 + ahead, Points: make([]byte, 48*threshold.MaxShares)})
+			}
+			return e.Marshal()
+		}, true},
 		{"more behind", func(_ *world, e beacon.Extension) []byte { return append(e.Marshal(), 0) }, false},
 		{"another epoch", func(_ *world, e beacon.Extension) []byte { e.Epoch = 2; return e.Marshal() }, false},
 		{"too few points", func(_ *world, e beacon.Extension) []byte {
@@ -288,6 +297,83 @@ func TestOwnPartialIsChecked(t *testing.T) {
 	r, err = w.keeper.ExtendVote()(w.at(7), &abci.RequestExtendVote{Height: 7})
 	if err != nil || len(r.VoteExtension) != 0 {
 		t.Error("an enclave that fails costs the vote", err)
+	}
+}
+
+type panicking struct{ Committee }
+
+func (panicking) Partial(context.Context, uint64, []int64) ([][]byte, error) { panic("out of shares") }
+
+func (panicking) Charges(context.Context, string) (now, before *threshold.InCharge, err error) {
+	panic("out of groups")
+}
+
+// A panic while votes are made or looked at would end the node, and every other that sees the same.
+func TestVotesOutlivePanics(t *testing.T) {
+	w := running(t, 6)
+	w.keeper.SetSigner(panicking{})
+	r, err := w.keeper.ExtendVote()(w.at(7), &abci.RequestExtendVote{Height: 7})
+	if err != nil || len(r.VoteExtension) != 0 {
+		t.Error(r, err)
+	}
+	w.keeper.committee = panicking{}
+	v, err := w.keeper.VerifyVoteExtension()(w.at(7), &abci.RequestVerifyVoteExtension{Height: 7, VoteExtension: []byte{1}})
+	if err != nil || v.Status != abci.ResponseVerifyVoteExtension_ACCEPT {
+		t.Error(v, err)
+	}
+}
+
+// All nodes keep what is beside votes, so there is an end to it: what no honest node sends takes its own vote out of the count.
+func TestTooMuchBesideAVote(t *testing.T) {
+	w := running(t, 6)
+	for length, want := range map[int]abci.ResponseVerifyVoteExtension_VerifyStatus{
+		maxExtension: abci.ResponseVerifyVoteExtension_ACCEPT, maxExtension + 1: abci.ResponseVerifyVoteExtension_REJECT,
+	} {
+		a := w.named("ann").address()
+		v, err := w.keeper.VerifyVoteExtension()(w.at(7), &abci.RequestVerifyVoteExtension{Height: 7, ValidatorAddress: a[:], VoteExtension: make([]byte, length)})
+		if err != nil || v.Status != want {
+			t.Errorf("%d bytes: %v, %v", length, v, err)
+		}
+	}
+	most := beacon.Extension{}
+	for h := range int64(beacon.MaxPartials) {
+		most.Partials = append(most.Partials, beacon.Partial{Height: h + 1, Points: make([]byte, 48*threshold.MaxShares)})
+	}
+	if n := len(most.Marshal()); n != maxExtension {
+		t.Errorf("the longest extension has %d bytes, at most %d count", n, maxExtension)
+	}
+}
+
+// scripted fails with one error after the other, then signs.
+type scripted struct {
+	enclave
+	errs *[]string
+}
+
+func (s scripted) Partial(ctx context.Context, epoch uint64, heights []int64) ([][]byte, error) {
+	if len(*s.errs) == 0 {
+		return s.enclave.Partial(ctx, epoch, heights)
+	}
+	err := errors.New((*s.errs)[0])
+	*s.errs = (*s.errs)[1:]
+	return nil, err
+}
+
+// A node without shares says so once, not with each of its votes, and says when that is over.
+func TestTroubleIsToldOnce(t *testing.T) {
+	w := running(t, 6)
+	var out bytes.Buffer
+	errs := []string{"no shares of epoch 1", "no shares of epoch 1", "block 7 is not here yet", "block 8 is not here yet", "no shares of epoch 1"}
+	w.keeper.SetSelf(w.named("ann").address())
+	w.keeper.SetSigner(scripted{enclave{w, "ann"}, &errs})
+	for range 8 {
+		ctx := w.at(7).WithLogger(log.NewLogger(&out))
+		if _, err := w.keeper.ExtendVote()(ctx, &abci.RequestExtendVote{Height: 7}); err != nil {
+			t.Error(err)
+		}
+	}
+	if said := out.String(); strings.Count(said, "without a partial signature") != 3 || strings.Count(said, "again") != 1 {
+		t.Error(said)
 	}
 }
 

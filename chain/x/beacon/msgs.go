@@ -21,7 +21,7 @@ const (
 	// ruleBadShare is for what a bad share is punished.
 	ruleBadShare = "bad-share"
 
-	maxExtension = 32 << 10 // bytes: a partial signature of a seat with the most shares, and some
+	maxExtension = beacon.MaxExtension // bytes: what counts beside a vote must be evidence, however it is padded
 
 	gasBadShare  = 100_000 // a signature, two pairings for each partial signature
 	gasExtension = 50      // a byte of it: points are checked to be in the group

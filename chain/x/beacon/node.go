@@ -3,6 +3,7 @@ package beacon
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	api "github.com/cella-network/cella/api/beacon"
@@ -24,6 +25,7 @@ type node struct {
 	pool     map[int64]map[source][]byte
 	quorums  map[string]*threshold.Quorum
 	evidence []*api.MsgBadShare
+	trouble  string // why the last votes carry no partial signature, without its figures; empty if they do
 }
 
 // source is whose a partial signature is: a seat of the group that has this epoch of its own.
@@ -51,6 +53,26 @@ func (n *node) asks() (Signer, [20]byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.signer, n.self
+}
+
+// troubled notes how a vote went out and says whether that is news: another reason than the last vote's for carrying nothing, or none any more.
+// Reasons name heights, which change with each block.
+func (n *node) troubled(err error, carries bool) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.trouble
+	switch {
+	case err != nil:
+		n.trouble = strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return -1
+			}
+			return r
+		}, err.Error())
+	case carries:
+		n.trouble = ""
+	}
+	return n.trouble != last
 }
 
 // put remembers a partial signature. When a seat sends another for the same height, the newer one counts.

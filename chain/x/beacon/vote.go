@@ -2,6 +2,7 @@ package beacon
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,15 +21,32 @@ const signTime = 200 * time.Millisecond
 // Whatever goes wrong, the vote goes out, without them.
 func (k *Keeper) ExtendVote() sdk.ExtendVoteHandler {
 	return func(ctx sdk.Context, req *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
-		e, err := k.extension(ctx, req.Height, req.Txs)
-		if err != nil {
-			ctx.Logger().Error("beacon: a vote goes out without a partial signature", "height", req.Height, "err", err)
+		var e beacon.Extension
+		err := safely(func() (err error) {
+			e, err = k.extension(ctx, req.Height, req.Txs)
+			return err
+		})
+		switch changed := k.node.troubled(err, len(e.Partials) > 0); {
+		case changed && err != nil:
+			ctx.Logger().Error("beacon: votes go out without a partial signature from here on", "height", req.Height, "err", err)
+		case changed:
+			ctx.Logger().Info("beacon: votes carry partial signatures again", "height", req.Height)
 		}
 		if err != nil || len(e.Partials) == 0 {
 			return &abci.ResponseExtendVote{}, nil
 		}
 		return &abci.ResponseExtendVote{VoteExtension: e.Marshal()}, nil
 	}
+}
+
+// safely makes an error of a panic: a node whose handler of votes fails comes to its end.
+func safely(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return do()
 }
 
 // extension asks the enclave. Only heights of one epoch can be asked for at once; the own height comes first and does not wait for others.
@@ -114,11 +132,14 @@ func ordered(e beacon.Extension) beacon.Extension {
 	return e
 }
 
-// VerifyVoteExtension accepts everything: a vote counts whatever is beside it, or who signs rubbish could take others' votes out of
-// the count. What is of use is remembered.
+// VerifyVoteExtension accepts all that is no longer than what can be of use: a vote counts whatever is beside it, or who signs rubbish could take
+// others' votes out of the count. What is longer no honest node sends, and all nodes would have to keep it. What is of use is remembered.
 func (k *Keeper) VerifyVoteExtension() sdk.VerifyVoteExtensionHandler {
 	return func(ctx sdk.Context, req *abci.RequestVerifyVoteExtension) (*abci.ResponseVerifyVoteExtension, error) {
-		if err := k.remember(ctx, req.Height, req.ValidatorAddress, req.VoteExtension); err != nil {
+		if len(req.VoteExtension) > maxExtension {
+			return &abci.ResponseVerifyVoteExtension{Status: abci.ResponseVerifyVoteExtension_REJECT}, nil
+		}
+		if err := safely(func() error { return k.remember(ctx, req.Height, req.ValidatorAddress, req.VoteExtension) }); err != nil {
 			ctx.Logger().Debug("beacon: nothing was beside a vote", "height", req.Height, "err", err)
 		}
 		return &abci.ResponseVerifyVoteExtension{Status: abci.ResponseVerifyVoteExtension_ACCEPT}, nil

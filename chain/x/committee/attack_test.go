@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"cosmossdk.io/collections"
+
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
@@ -251,6 +253,33 @@ func TestRepairRefuses(t *testing.T) {
 	}
 }
 
+// What a repair's coefficients take is paid for by each transaction that has them made, also by one that is refused.
+func TestRepairGas(t *testing.T) {
+	w := four(t)
+	w.people["dan"].start()
+	must(t, w.ask("dan", 1))
+	now, _, err := w.keeper.Charges(w.ctx, Purpose)
+	must(t, err)
+	gas := func() uint64 {
+		meter := storetypes.NewInfiniteGasMeter()
+		branch, _ := w.ctx.WithGasMeter(meter).CacheContext()
+		_, err := msgServer{w.keeper}.PostRepair(branch, &api.MsgPostRepair{Member: text("ann"), Purpose: Purpose, Account: text("dan"),
+			Messages: w.people["ann"].signed([]byte("nothing"))})
+		if !errors.Is(err, ErrRefused) {
+			t.Error(err)
+		}
+		state, err := w.keeper.repairStates.Get(w.ctx, collections.Join(Purpose, append([]byte("dan"), make([]byte, 17)...)))
+		must(t, err)
+		return meter.GasConsumed() - gasPerOld*uint64(len(state))
+	}
+	before := gas()
+	w.blocks(2)
+	after, pairs := gas(), uint64(now.Keys.Threshold*now.Keys.Threshold*now.Keys.Seats[3].Shares)
+	if after < before+5*pairs {
+		t.Errorf("%d gas before helpers are chosen and %d after, for %d pairs of shares", before, after, pairs)
+	}
+}
+
 // The numbers of repairs never come again, not even where a group does: a message of one must not fit another.
 func TestRepairsAreNumberedForGood(t *testing.T) {
 	w := four(t)
@@ -304,6 +333,75 @@ func TestHelpersChange(t *testing.T) {
 	}
 	if len(first) != 3 {
 		t.Errorf("in 20 attempts only seats %v were asked first", first)
+	}
+}
+
+// A helper that brings a key and then nothing is asked last from then on: the next repair needs it no more.
+func TestSilentHelperIsAskedLast(t *testing.T) {
+	w := newWorld(t)
+	w.join(10, "ann", "ben", "cat", "dan", "eve", "fay", "gus")
+	w.blocks(13)
+	w.people["gus"].start()
+	must(t, w.ask("gus", 1))
+	w.blocks(1)
+	lines := w.blocks(1) // keys are there: the helpers are chosen
+	r, err := queryServer{w.keeper}.Repairs(w.ctx, &api.QueryRepairsRequest{Purpose: Purpose})
+	must(t, err)
+	if len(r.Repairs) != 1 || r.Repairs[0].Phase != "deal" {
+		t.Fatal(r.Repairs, lines)
+	}
+	silent := r.Repairs[0].Helpers[0]
+	now, _, err := w.keeper.Charges(w.ctx, Purpose)
+	must(t, err)
+	who := w.people[string(bytes.TrimRight(now.Keys.Seats[silent].Account[:], "\x00"))]
+	who.mute = true
+	w.blocks(3)
+	if r, err = (queryServer{w.keeper}).Repairs(w.ctx, &api.QueryRepairsRequest{Purpose: Purpose}); err != nil || r.Repairs[0].Phase != "failed" {
+		t.Fatal(r.Repairs, err)
+	}
+	who.mute = false
+	for attempt := range uint32(20) {
+		h, err := w.keeper.helpers(w.ctx, now.Keys, int(r.Repairs[0].Seat), 1, attempt, nil)
+		must(t, err)
+		if last := h[len(h)-1]; last != int(silent) || len(h) != 6 {
+			t.Errorf("attempt %d: helpers %v, the silent one is %d", attempt, h, silent)
+		}
+	}
+	w.keeper.memory.groups = map[[32]byte]*threshold.Group{}
+	must(t, w.keeper.dropRepairs(w.ctx, Purpose)) // as the next charge does
+	first := map[int]bool{}
+	for attempt := range uint32(30) {
+		h, err := w.keeper.helpers(w.ctx, now.Keys, int(r.Repairs[0].Seat), 1, attempt, nil)
+		must(t, err)
+		first[h[0]] = true
+	}
+	if !first[int(silent)] {
+		t.Error("the next group still bears a grudge")
+	}
+}
+
+// hardHeir can't punish.
+type hardHeir struct{ *world }
+
+func (h hardHeir) Blamed(ctx context.Context, _ [20]byte, _ string) error {
+	sdk.UnwrapSDKContext(ctx).KVStore(h.key).Set([]byte("half done"), []byte{1})
+	return errors.New("there are no such coins")
+}
+
+// A cheat that can't be punished is still one: the bad deal does not count, and the ceremony goes on without it.
+func TestBlameStandsWithoutPunishment(t *testing.T) {
+	w := newWorld(t)
+	w.join(10, "ann", "ben", "cat", "dan")
+	w.people["ann"].cheat = "deal"
+	w.keeper.Join(w, hardHeir{w})
+	w.blocks(13)
+	now, _, err := w.keeper.Charges(w.ctx, Purpose)
+	must(t, err)
+	if now == nil || !now.Confirmed || !now.Keys.Ready(1) {
+		t.Error("the cheat had its way:", w.charged())
+	}
+	if w.ctx.KVStore(w.key).Has([]byte("half done")) {
+		t.Error("half of a punishment is stored")
 	}
 }
 

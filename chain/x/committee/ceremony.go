@@ -2,6 +2,7 @@ package committee
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"slices"
 
@@ -147,11 +148,14 @@ func (k *Keeper) save(ctx context.Context, r *running) error {
 	return k.proceedings.Set(ctx, r.purpose, r.kept)
 }
 
-// blame reports cheats that were proven just now.
+// blame reports cheats that were proven just now. They stand even if they can't be punished: a bad deal must not count because of that.
 func (k *Keeper) blame(ctx context.Context, purpose string, blames []threshold.Blame) error {
 	for _, b := range blames {
-		if err := k.heir.Blamed(ctx, b.Account, b.Rule); err != nil {
-			return err
+		branch, write := sdk.UnwrapSDKContext(ctx).CacheContext()
+		if err := k.heir.Blamed(branch, b.Account, b.Rule); err != nil {
+			branch.Logger().Error("committee: who cheated is not punished", "account", hex.EncodeToString(b.Account[:]), "rule", b.Rule, "err", err)
+		} else {
+			write()
 		}
 		text, err := k.text(b.Account)
 		if err != nil {

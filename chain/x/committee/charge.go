@@ -204,6 +204,9 @@ func (k *Keeper) succeed(ctx context.Context, r *running) error {
 		reason = reasonFresh
 	}
 	s.office.Wanted, s.office.Next = r.kept.Members, 0
+	if err := k.gathered.Remove(ctx, r.purpose); err != nil {
+		return err
+	}
 	charge := threshold.Charge{Epoch: r.kept.Ceremony.Setup.Epoch, From: height(ctx) + 2, Group: hash}
 	if err := k.appoint(ctx, r.purpose, charge, s.office, reason); err != nil {
 		return err
@@ -271,7 +274,7 @@ func (k *Keeper) appoint(ctx context.Context, purpose string, c threshold.Charge
 	return k.emit(ctx, &api.EventCharge{Purpose: purpose, Epoch: c.Epoch, From: c.From, Key: key[:], Confirmed: c.Confirmed, Reason: reason})
 }
 
-// beginDue begins the next attempt at its height. A fresh key is tried as soon as enough of those who would hold it can take part.
+// beginDue begins the next attempt at its height. A fresh key is tried when enough of those who would hold it can take part.
 func (k *Keeper) beginDue(ctx context.Context, purpose string) error {
 	_, going, err := k.going(ctx, purpose)
 	if err != nil || going {
@@ -292,8 +295,8 @@ func (k *Keeper) beginDue(ctx context.Context, purpose string) error {
 	if err != nil {
 		return err
 	}
-	enough, err := k.enough(ctx, members)
-	if err != nil || !enough {
+	assembled, err := k.assembled(ctx, purpose, members, s.params.RetryBlocks)
+	if err != nil || !assembled {
 		return err
 	}
 	return k.start(ctx, purpose, members, s)

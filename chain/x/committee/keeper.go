@@ -80,6 +80,8 @@ type Keeper struct {
 	repairStates  collections.Map[collections.Pair[string, []byte], []byte]
 	repairEntries collections.Map[collections.Triple[string, []byte, uint64], api.Entry]
 	asked         collections.Map[collections.Pair[string, []byte], api.Asked]
+	gathered      collections.Map[string, int64]                       // block from which on enough members for a fresh key had enclaves
+	unhelpful     collections.KeySet[collections.Pair[string, []byte]] // who let a repair of the group in charge fail
 
 	memory memory
 }
@@ -123,6 +125,8 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 		repairStates:  collections.NewMap(sb, collections.NewPrefix(18), "repair_states", named, collections.BytesValue),
 		repairEntries: collections.NewMap(sb, collections.NewPrefix(19), "repair_entries", collections.TripleKeyCodec(text, raw, collections.Uint64Key), codec.CollValue[api.Entry](cdc)),
 		asked:         collections.NewMap(sb, collections.NewPrefix(20), "asked", named, codec.CollValue[api.Asked](cdc)),
+		gathered:      collections.NewMap(sb, collections.NewPrefix(21), "gathered", text, collections.Int64Value),
+		unhelpful:     collections.NewKeySet(sb, collections.NewPrefix(22), "unhelpful", named),
 
 		memory: memory{groups: map[[32]byte]*threshold.Group{}},
 	}

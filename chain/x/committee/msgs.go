@@ -26,6 +26,7 @@ const (
 	gasPerOld  = 2       // a byte of a ceremony or repair that is read and written
 	gasPairing = 150_000 // keys in G2 held against commitments in G1
 	gasPerTerm = 400     // of a commitment that is evaluated: threshold times shares
+	gasPerPair = 5       // of shares whose difference is a factor of a coefficient: a repair's are made anew for each transaction
 	gasAsk     = 200_000
 )
 
@@ -189,6 +190,9 @@ func (k msgServer) repairGas(ctx context.Context, meter storetypes.GasMeter, pur
 		return 0, err
 	}
 	meter.ConsumeGas(gasPerSeat*uint64(len(g.Seats))+gasPerOld*uint64(len(state)), "a repair")
+	if kept.Phase != name(threshold.PhaseKeys) {
+		meter.ConsumeGas(gasPerPair*uint64(g.Threshold*g.Threshold*g.Seats[kept.Seat].Shares), "coefficients of a repair")
+	}
 	if kept.Phase != name(threshold.PhaseComplain) {
 		return gasMessage, nil
 	}

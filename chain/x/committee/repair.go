@@ -105,11 +105,11 @@ func (k *Keeper) count(ctx context.Context, purpose string, account [20]byte, ep
 }
 
 // helpers are the seats that can help, in an order that is another for each attempt: the first of them that bring keys and have the
-// threshold between them will be taken.
+// threshold between them will be taken. Who let a repair fail comes behind all others, or a few silent ones could keep all shares lost.
 func (k *Keeper) helpers(ctx context.Context, g *threshold.Group, lost int, epoch uint64, attempt uint32, mending [][20]byte) ([]int, error) {
 	type ticket struct {
 		seat  int
-		drawn [32]byte
+		drawn [33]byte
 	}
 	var tickets []ticket
 	shares := 0
@@ -124,7 +124,15 @@ func (k *Keeper) helpers(ctx context.Context, g *threshold.Group, lost int, epoc
 		b := append([]byte("cella/committee/helpers/v1"), g.Seats[lost].Account[:]...)
 		b = binary.BigEndian.AppendUint64(b, epoch)
 		b = binary.BigEndian.AppendUint32(b, attempt)
-		tickets = append(tickets, ticket{i, sha256.Sum256(append(b, s.Account[:]...))})
+		t := ticket{seat: i}
+		if last, err := k.unhelpful.Has(ctx, collections.Join(g.ID.Purpose, s.Account[:])); err != nil {
+			return nil, err
+		} else if last {
+			t.drawn[0] = 1
+		}
+		drawn := sha256.Sum256(append(b, s.Account[:]...))
+		copy(t.drawn[1:], drawn[:])
+		tickets = append(tickets, t)
 		shares += s.Shares
 	}
 	if shares < g.Threshold {
@@ -262,6 +270,9 @@ func (k *Keeper) advance(ctx context.Context, f *fixing) error {
 	if over(name(f.rules.Phase())) {
 		f.kept.Ends = height(ctx) + 3*params.PhaseBlocks
 	}
+	if err := k.remember(ctx, f); err != nil {
+		return err
+	}
 	if err := k.recordRepair(ctx, f, api.Entry{}); err != nil {
 		return err
 	}
@@ -271,8 +282,38 @@ func (k *Keeper) advance(ctx context.Context, f *fixing) error {
 	return k.emit(ctx, repairEvent(f))
 }
 
+// remember notes, as long as the group is in charge, who let a repair fail: helpers that brought a key and then nothing, or cheated.
+func (k *Keeper) remember(ctx context.Context, f *fixing) error {
+	if f.rules.Phase() != threshold.PhaseFailed {
+		return nil
+	}
+	charge, _, err := k.charge(ctx, f.purpose)
+	if err != nil {
+		return err
+	}
+	g, err := k.group(ctx, f.purpose, charge.Group)
+	if err != nil {
+		return err
+	}
+	silent := f.rules.Silent()
+	for _, h := range f.rules.Helpers() {
+		account := g.Seats[h].Account
+		cheated := slices.ContainsFunc(f.rules.Blames(), func(b threshold.Blame) bool { return b.Account == account })
+		if !cheated && !slices.Contains(silent, h) {
+			continue
+		}
+		if err := k.unhelpful.Set(ctx, collections.Join(f.purpose, account[:])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // dropRepairs ends all repairs of a purpose: they are of a group that is no longer the newest in charge.
 func (k *Keeper) dropRepairs(ctx context.Context, purpose string) error {
+	if err := k.unhelpful.Clear(ctx, collections.NewPrefixedPairRange[string, []byte](purpose)); err != nil {
+		return err
+	}
 	it, err := k.repairs.Iterate(ctx, collections.NewPrefixedPairRange[string, []byte](purpose))
 	if err != nil {
 		return err
