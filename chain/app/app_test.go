@@ -18,7 +18,9 @@ import (
 	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
+	guaranteeapi "github.com/cella-network/cella/api/guarantee"
 	"github.com/cella-network/cella/api/market"
+	"github.com/cella-network/cella/chain/x/guarantee"
 )
 
 // busy runs a chain through a little of everything and returns the height that it reached.
@@ -120,8 +122,15 @@ func TestDefaultGenesis(t *testing.T) {
 			t.Errorf("%s speaks of the SDK's default coin: %s", name, raw)
 		}
 	}
-	if _, ok := g.Modules["mint"]; ok {
-		t.Error("there is inflation")
+	for name, of := range a.Account.GetModulePermissions() {
+		if of.HasPermission(authtypes.Minter) != (name == guarantee.ModuleName) {
+			t.Errorf("%s may make coins, or guarantee may not: each era's pool is all that is made", name)
+		}
+	}
+	var stakes guaranteeapi.GenesisState
+	a.Codec.MustUnmarshalJSON(g.Modules[guarantee.ModuleName], &stakes)
+	if stakes.Params.EraPool == 0 {
+		t.Error("nobody is paid")
 	}
 	var bank banktypes.GenesisState
 	a.Codec.MustUnmarshalJSON(g.Modules[banktypes.ModuleName], &bank)

@@ -59,7 +59,8 @@ type Genesis struct {
 	Modules map[string]json.RawMessage
 }
 
-// DefaultGenesis is the state of a chain without accounts or validators: one coin, no inflation.
+// DefaultGenesis is the state of a chain without accounts or validators: one coin, of which
+// x/guarantee alone makes more: each era's pool.
 func (a *App) DefaultGenesis() Genesis {
 	return Genesis{Codec: a.Codec, Modules: a.basics.DefaultGenesis(a.Codec)}
 }

@@ -87,7 +87,7 @@ func newChain(t *testing.T) *chain {
 	var stakes guarantee.GenesisState
 	if err := g.Change("guarantee", &stakes, func() error {
 		// The validator has proven storage before; nothing is proven here, but a limit is kept for as long as this lasts.
-		stakes.Params.EraBlocks, stakes.Params.GraceEras = 15, 100
+		stakes.Params.EraBlocks, stakes.Params.GraceEras, stakes.Params.MinOwn = 15, 100, 1_000_000
 		stakes.Nodes = []guarantee.GenesisNode{{Operator: c.address(0), Node: guarantee.Node{Storage: guarantee.Storage{Limit: 1e12, Base: 1e12}}}}
 		return nil
 	}); err != nil {

@@ -20,7 +20,7 @@ import (
 // DefaultParams are for eras of a day at a block a second. A proven TiB lets 512 CELLA count (docs/economy.md).
 func DefaultParams() api.Params {
 	return api.Params{EraBlocks: 86_400, Rate: 500_000, GraceEras: 2, DecayEras: 8, RegainEras: 10, Seats: 100, MinOwn: 100_000_000,
-		PowerUnit: 1_000_000, AuthorShare: 2_000, UnbondEras: 21, EraPool: 100_000_000_000, BadShareSlash: 500}
+		PowerUnit: 1_000_000, AuthorShare: 2_000, UnbondEras: 21, EraPool: 70_000_000_000, BadShareSlash: 500}
 }
 
 // DefaultGenesis is the state of a new chain: no era has begun, nothing is proven.

@@ -6,6 +6,7 @@ import (
 
 	api "github.com/cella-network/cella/api/guarantee"
 	"github.com/cella-network/cella/protocol/stake"
+	"github.com/cella-network/cella/protocol/threshold"
 )
 
 // msgServer answers the module's messages.
@@ -37,6 +38,8 @@ func validateParams(p api.Params) error {
 		return err
 	}
 	switch {
+	case p.Seats > threshold.MaxMembers:
+		return fmt.Errorf("seats is %d, want at most %d: no more can share the keys", p.Seats, threshold.MaxMembers)
 	case p.EraBlocks < 2 || p.EraBlocks > maxEraBlocks:
 		return fmt.Errorf("era_blocks is %d, want 2 to %d", p.EraBlocks, maxEraBlocks)
 	case p.EraPool > stake.MaxCoins/1_000:

@@ -56,7 +56,16 @@ func (k *Keeper) index(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	validators, err := k.staking.GetAllValidators(ctx)
+	if err != nil {
+		return err
+	}
 	last := uint64(0)
+	for _, v := range validators { // their ids are of the same row: when one is unbonded, x/staking forgets what its ids name
+		for _, id := range v.UnbondingIds {
+			last = max(last, id)
+		}
+	}
 	for _, ubd := range all {
 		for _, e := range ubd.Entries {
 			if err := k.staking.SetUnbondingDelegationByUnbondingID(ctx, ubd, e.UnbondingId); err != nil {
@@ -129,6 +138,13 @@ func (k *Keeper) advance(ctx context.Context, r stake.Rules, era int64, all []op
 		return err
 	}
 	power := map[string]uint64{}
+	first, err := k.setAt(ctx, sdk.UnwrapSDKContext(ctx).BlockHeight()+1) // makes the era's first block still if power moved just now
+	if err != nil {
+		return err
+	}
+	for _, s := range first.Seats {
+		power[s.Operator] = s.Power
+	}
 	for _, s := range append(slices.Clone(set.Seats), h.Seats...) {
 		power[s.Operator] = max(power[s.Operator], s.Power)
 	}

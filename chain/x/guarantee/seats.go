@@ -115,6 +115,7 @@ func (k *Keeper) takeOver(ctx context.Context, r stake.Rules, now []stake.Seat, 
 	if err := k.handover.Remove(ctx); err != nil {
 		return nil, err
 	}
+	r.Seats = max(r.Seats, len(now)) // if governance takes seats away, those who had them leave by thirds
 	set, refusal := r.Handover(now, stake.Without(seatsOf(h.Seats), left), gone, h.Reshared)
 	if refusal != nil {
 		return set, k.failed(ctx, h.Era, refusal.Error())
@@ -141,6 +142,11 @@ func (k *Keeper) enforce(ctx context.Context, r stake.Rules, before api.Set, sea
 		}
 		if i < 0 {
 			if err := k.welcome(ctx, seat.Operator, set.From); err != nil {
+				return nil, err
+			}
+		}
+		if i < 0 || !bytes.Equal(seat.Key, before.Seats[i].Key) {
+			if err := k.watch(ctx, seat.Key, set.From); err != nil {
 				return nil, err
 			}
 		}
@@ -191,16 +197,31 @@ func (k *Keeper) welcome(ctx context.Context, operator string, from int64) error
 	}
 	info, err := k.slashing.GetValidatorSigningInfo(ctx, consensus)
 	if errors.Is(err, slashingtypes.ErrNoSigningInfoFound) {
-		text, err := k.staking.ConsensusAddressCodec().BytesToString(consensus)
-		if err != nil {
-			return err
-		}
-		info = slashingtypes.ValidatorSigningInfo{Address: text}
-	} else if err != nil {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	info.StartHeight = from
 	return k.slashing.SetValidatorSigningInfo(ctx, consensus, info)
+}
+
+// watch sees that there is a record for each key that votes: x/slashing and x/evidence stop the chain without one, and x/staking makes it only
+// for those whom it bonds. A key that is rotated to gets the old one's later.
+func (k *Keeper) watch(ctx context.Context, key []byte, from int64) error {
+	if k.slashing == nil {
+		return nil
+	}
+	consensus := consensusOf(key)
+	_, err := k.slashing.GetValidatorSigningInfo(ctx, consensus[:])
+	if !errors.Is(err, slashingtypes.ErrNoSigningInfoFound) {
+		return err
+	}
+	text, err := k.staking.ConsensusAddressCodec().BytesToString(consensus[:])
+	if err != nil {
+		return err
+	}
+	return k.slashing.SetValidatorSigningInfo(ctx, consensus[:], slashingtypes.ValidatorSigningInfo{Address: text, StartHeight: from})
 }
 
 // forget removes sets that no evidence can be about any more.

@@ -58,6 +58,22 @@ func (s Staking) IsValidatorJailed(ctx context.Context, consensus sdk.ConsAddres
 	return jailed, err
 }
 
+// ValidatorByConsAddr shows a member of the set whom x/staking has let go as unbonding: coins on their way out answer for its power still, but
+// x/evidence forgives the unbonded.
+func (s Staking) ValidatorByConsAddr(ctx context.Context, consensus sdk.ConsAddress) (stakingtypes.ValidatorI, error) {
+	v, err := s.GetValidatorByConsAddr(ctx, consensus)
+	if err != nil || !v.IsUnbonded() {
+		return v, err
+	}
+	set, err := s.guarantee.last(ctx)
+	for _, seat := range set.Seats {
+		if address := consensusOf(seat.Key); consensus.Equals(sdk.ConsAddress(address[:])) {
+			v.Status = stakingtypes.Unbonding
+		}
+	}
+	return v, err
+}
+
 // ApplyAndReturnValidatorSetUpdates is what genesis transactions end with.
 func (s Staking) ApplyAndReturnValidatorSetUpdates(ctx context.Context) ([]abci.ValidatorUpdate, error) {
 	if _, err := s.Keeper.ApplyAndReturnValidatorSetUpdates(ctx); err != nil {

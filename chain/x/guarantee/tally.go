@@ -15,7 +15,8 @@ import (
 )
 
 // Tally counts a proposal's votes (x/gov). A coin's vote is its part of its node's effective stake, its owner's alone: who doesn't vote isn't voted for.
-// As long as nobody has proven anything no stake would count and no chain could ever be mended: then all that is bonded does.
+// Stake on which power rests counts as long as it does: else the first who proves anything would govern a chain of others. As long as no stake
+// counts at all no chain could ever be mended: then all that is bonded does.
 func (k *Keeper) Tally(ctx context.Context, g govkeeper.Keeper, proposal govtypes.Proposal) (voted math.LegacyDec, all math.Int,
 	results map[govtypes.VoteOption]math.LegacyDec, err error) {
 	zero := func(err error) (math.LegacyDec, math.Int, map[govtypes.VoteOption]math.LegacyDec, error) {
@@ -71,12 +72,21 @@ func (k *Keeper) electorate(ctx context.Context) (map[string]voice, math.Int, er
 	if err != nil {
 		return nil, math.Int{}, err
 	}
+	set, err := k.last(ctx)
+	if err != nil {
+		return nil, math.Int{}, err
+	}
+	power := map[string]uint64{}
+	for _, s := range set.Seats {
+		power[s.Operator] = s.Stake
+	}
 	out, total := map[string]voice{}, math.ZeroInt()
 	for _, unproven := range []bool{false, true} {
 		for _, o := range all {
 			if o.now.Jailed {
 				continue
 			}
+			o.now.Storage.Limit = max(o.now.Storage.Limit, power[o.now.Address])
 			if unproven {
 				o.now.Storage.Limit = stake.MaxCoins
 			}

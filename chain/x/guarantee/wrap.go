@@ -1,14 +1,18 @@
 package guarantee
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 
 	"cosmossdk.io/math"
 
 	"github.com/cosmos/cosmos-sdk/codec"
+	cdctypes "github.com/cosmos/cosmos-sdk/codec/types"
+	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/module"
 	distr "github.com/cosmos/cosmos-sdk/x/distribution"
@@ -94,6 +98,9 @@ type stakingServer struct {
 }
 
 func (s stakingServer) CreateValidator(ctx context.Context, msg *stakingtypes.MsgCreateValidator) (*stakingtypes.MsgCreateValidatorResponse, error) {
+	if err := s.keeper.mayVote(ctx, msg.ValidatorAddress, msg.Pubkey); err != nil {
+		return nil, err
+	}
 	if err := s.keeper.bond(ctx, msg.ValidatorAddress, "", msg.Value.Amount); err != nil {
 		return nil, err
 	}
@@ -112,7 +119,31 @@ func (s stakingServer) CancelUnbondingDelegation(ctx context.Context, msg *staki
 	if err := s.keeper.bond(ctx, msg.ValidatorAddress, msg.DelegatorAddress, msg.Amount.Amount); err != nil {
 		return nil, err
 	}
+	if err := s.keeper.noDust(ctx, msg); err != nil {
+		return nil, err
+	}
 	return s.MsgServer.CancelUnbondingDelegation(ctx, msg)
+}
+
+func (s stakingServer) Undelegate(ctx context.Context, msg *stakingtypes.MsgUndelegate) (*stakingtypes.MsgUndelegateResponse, error) {
+	if err := s.keeper.unbond(ctx, msg); err != nil {
+		return nil, err
+	}
+	return s.MsgServer.Undelegate(ctx, msg)
+}
+
+func (s stakingServer) RotateConsPubKey(ctx context.Context, msg *stakingtypes.MsgRotateConsPubKey) (*stakingtypes.MsgRotateConsPubKeyResponse, error) {
+	if err := s.keeper.mayVote(ctx, msg.ValidatorAddress, msg.NewPubkey); err != nil {
+		return nil, err
+	}
+	return s.MsgServer.RotateConsPubKey(ctx, msg)
+}
+
+func (s stakingServer) UpdateParams(ctx context.Context, msg *stakingtypes.MsgUpdateParams) (*stakingtypes.MsgUpdateParamsResponse, error) {
+	if msg.Params.BondDenom != s.keeper.denom {
+		return nil, ErrRefused.Wrapf("stake is in %s: all that is bonded already is", s.keeper.denom)
+	}
+	return s.MsgServer.UpdateParams(ctx, msg)
 }
 
 func (stakingServer) BeginRedelegate(context.Context, *stakingtypes.MsgBeginRedelegate) (*stakingtypes.MsgBeginRedelegateResponse, error) {
@@ -135,6 +166,13 @@ func (k *Keeper) bond(ctx context.Context, validator, delegator string, amount m
 	if e.Start == 0 || amount.IsNil() || !amount.IsPositive() {
 		return nil
 	}
+	r, err := k.rules(ctx)
+	if err != nil {
+		return err
+	}
+	if amount.LT(intOf(r.PowerUnit)) {
+		return dust(r)
+	}
 	record, err := k.record(ctx, account)
 	if err != nil {
 		return err
@@ -143,12 +181,98 @@ func (k *Keeper) bond(ctx context.Context, validator, delegator string, amount m
 	if err != nil {
 		return err
 	}
+	if _, err := r.Bond(o.now, sum(amount), delegator == "" || delegator == o.now.Address); err != nil {
+		return refused(err)
+	}
+	return nil
+}
+
+// unbond refuses to take out less than a unit of power, unless it is all: each part that is on its way out is looked at as long as it is.
+func (k *Keeper) unbond(ctx context.Context, msg *stakingtypes.MsgUndelegate) error {
 	r, err := k.rules(ctx)
+	if err != nil || msg.Amount.Amount.IsNil() || !msg.Amount.Amount.LT(intOf(r.PowerUnit)) {
+		return err
+	}
+	operator, err := k.staking.ValidatorAddressCodec().StringToBytes(msg.ValidatorAddress)
+	if err != nil {
+		return refused(err)
+	}
+	owner, err := k.addresses.StringToBytes(msg.DelegatorAddress)
+	if err != nil {
+		return refused(err)
+	}
+	v, err := k.staking.GetValidator(ctx, operator)
 	if err != nil {
 		return err
 	}
-	if _, err := r.Bond(o.now, sum(amount), delegator == "" || delegator == o.now.Address); err != nil {
+	d, err := k.staking.GetDelegation(ctx, owner, operator)
+	if err != nil {
+		return err
+	}
+	if v.TokensFromShares(d.Shares).TruncateInt().GT(msg.Amount.Amount) {
+		return dust(r)
+	}
+	return nil
+}
+
+// noDust refuses to take back so much that less than a unit of power stays on its way out.
+func (k *Keeper) noDust(ctx context.Context, msg *stakingtypes.MsgCancelUnbondingDelegation) error {
+	r, err := k.rules(ctx)
+	if err != nil || msg.Amount.Amount.IsNil() {
+		return err
+	}
+	operator, err := k.staking.ValidatorAddressCodec().StringToBytes(msg.ValidatorAddress)
+	if err != nil {
 		return refused(err)
+	}
+	owner, err := k.addresses.StringToBytes(msg.DelegatorAddress)
+	if err != nil {
+		return refused(err)
+	}
+	ubd, err := k.staking.GetUnbondingDelegation(ctx, owner, operator)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(ubd.Entries, func(e stakingtypes.UnbondingDelegationEntry) bool { return e.CreationHeight == msg.CreationHeight })
+	if i < 0 {
+		return nil // x/staking refuses it
+	}
+	if rest := ubd.Entries[i].Balance.Sub(msg.Amount.Amount); rest.IsPositive() && rest.LT(intOf(r.PowerUnit)) {
+		return dust(r)
+	}
+	return nil
+}
+
+func dust(r stake.Rules) error {
+	return ErrRefused.Wrapf("less than %d ucella, a unit of power, neither come nor go, nor stay on their way out", r.PowerUnit)
+}
+
+// mayVote refuses a consensus key that CometBFT or committees could not take: one of another kind, or one that another member of the set has, who
+// may have left x/staking and still make blocks.
+func (k *Keeper) mayVote(ctx context.Context, validator string, packed *cdctypes.Any) error {
+	operator, err := k.staking.ValidatorAddressCodec().StringToBytes(validator)
+	if err != nil {
+		return refused(err)
+	}
+	text, err := k.addresses.BytesToString(operator)
+	if err != nil {
+		return err
+	}
+	if packed == nil {
+		return ErrRefused.Wrap("a consensus key is missing")
+	}
+	key, ok := packed.GetCachedValue().(*ed25519.PubKey)
+	if !ok || len(key.Key) != ed25519.PubKeySize {
+		return ErrRefused.Wrap("a consensus key must be an ed25519 one")
+	}
+	set, err := k.last(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range set.Seats {
+		if s.Operator != text && bytes.Equal(s.Key, key.Key) {
+			return ErrRefused.Wrapf("the consensus key is that of %s, who makes blocks", s.Operator)
+		}
 	}
 	return nil
 }
