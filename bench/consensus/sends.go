@@ -74,7 +74,7 @@ func (s sends) measure(ctx context.Context) (rows []table.Row, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		defer side.end()
+		defer func() { _ = side.end() }()
 		sides[i] = side
 	}
 	for _, side := range sides {

@@ -335,7 +335,7 @@ func (w *world) roundRepair(of string, silent ...string) (map[string]int, error)
 	out := map[string]int{}
 	for _, n := range w.names() {
 		for _, message := range said[n] {
-			err := error(nil)
+			var err error
 			if m.r.Phase() == threshold.PhaseDone {
 				err = w.admit(n, message)
 			} else {

@@ -105,7 +105,9 @@ func block(t *testing.T, out *strings.Builder, n *Numbers, m memory, now, before
 	}
 	for _, v := range carries {
 		var h int64
-		fmt.Sscan(v, &h)
+		if _, err := fmt.Sscan(v, &h); err != nil {
+			t.Fatal(err)
+		}
 		message, _, _ := n.Wanted(m, h)
 		if err := n.Arrive(m, h, numberOf(h)); errors.Is(err, ErrRefused) {
 			fmt.Fprintf(out, "block %d: %v\n", height, err)

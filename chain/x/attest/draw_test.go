@@ -165,3 +165,47 @@ func TestHashesWaitForSeeds(t *testing.T) {
 		t.Errorf("%d hashes are kept: %v", n, err)
 	}
 }
+
+// While seeds stay away, who was a node before comes back on its machine by the chain's own verdict; nobody else joins.
+func TestReturnWithoutSeeds(t *testing.T) {
+	w, cat := started(t) // ann and ben endorse
+	for i := range 2 {
+		n := attestation.Node{Account: account(fmt.Sprint("node ", i)), Tier: attestation.TierHigh, Joined: 1, Expires: 1 << 40}
+		if err := errors.Join(w.keeper.activate(w.ctx, n, api.NodeInfo{}), w.keeper.setNode(w.ctx, n, api.NodeInfo{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waits := func(name string) bool {
+		operator := account(name)
+		_, _, ok, err := w.keeper.intent(w.ctx, operator[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	w.stalled = w.ctx.BlockHeight()
+	w.next(t, 1)
+	w.join(t, newEnclave("ann", "ann", 2)) // restarted
+	w.join(t, newEnclave("ben", "elsewhere", 2))
+	w.join(t, cat) // new
+	w.next(t, int(params.EndorseBlocks)-1)
+	if !waits("ann") || !waits("ben") || !waits("cat") {
+		t.Fatal("somebody joined without an endorser before seeds had stayed away for long")
+	}
+	w.next(t, 1)
+	if waits("ann") {
+		t.Error("a node does not come back while seeds stay away")
+	}
+	w.next(t, 10)
+	if !waits("ben") {
+		t.Error("a node came back on another machine without an endorser")
+	}
+	if !waits("cat") {
+		t.Error("somebody new joined without an endorser")
+	}
+	w.stalled = 0
+	w.next(t, 1)
+	if in, _, ok, err := w.keeper.intent(w.ctx, cat.account[:]); err != nil || ok && in.Endorser == (attestation.Account{}) {
+		t.Errorf("with seeds nobody is drawn: %+v, %v", in, err)
+	}
+}

@@ -36,6 +36,9 @@ func (k *Keeper) BeginBlock(ctx context.Context) error {
 	if err := k.expire(ctx); err != nil {
 		return err
 	}
+	if err := k.takeBack(ctx, p); err != nil {
+		return err
+	}
 	return k.draw(ctx, p)
 }
 

@@ -56,16 +56,6 @@ func (s *standing) at(height int64) *threshold.InCharge {
 	return beacon.SigningAt(height, s.now, s.before)
 }
 
-// of is the group with an epoch of its own, if it is one of the last two.
-func (s *standing) of(epoch uint64) *threshold.Group {
-	for _, c := range []*threshold.InCharge{s.now, s.before} {
-		if c != nil && c.Epoch == epoch {
-			return c.Keys
-		}
-	}
-	return nil
-}
-
 // wanted says whether a number may come, and what is signed for it.
 func (s *standing) wanted(height int64) (message []byte, epoch uint64, ok bool, err error) {
 	m, ok, err := s.Wanted(s, height)

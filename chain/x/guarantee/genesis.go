@@ -40,8 +40,11 @@ func ValidateGenesis(g *api.GenesisState, addresses address.Codec) error {
 	}
 	known := map[string]bool{}
 	for _, n := range g.Nodes {
-		if _, err := addresses.StringToBytes(n.Operator); err != nil || known[n.Operator] {
-			return fmt.Errorf("node %q is doubled or has no address: %v", n.Operator, err)
+		if _, err := addresses.StringToBytes(n.Operator); err != nil {
+			return fmt.Errorf("node %q has no address: %w", n.Operator, err)
+		}
+		if known[n.Operator] {
+			return fmt.Errorf("node %q is doubled", n.Operator)
 		}
 		known[n.Operator] = true
 		if s := n.Node.Storage; s.Limit > stake.MaxCoins || s.Base > stake.MaxCoins || n.Node.Own > stake.MaxCoins || n.Node.Guaranteed > stake.MaxCoins ||

@@ -1,0 +1,237 @@
+package beacon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
+
+	api "github.com/cella-network/cella/api/beacon"
+	"github.com/cella-network/cella/api/committee"
+	"github.com/cella-network/cella/api/guarantee"
+)
+
+// step is one thing that happens to a network; when it is done, all members hold their shares again.
+type step struct {
+	name string
+	do   func(context.Context)
+}
+
+// course is what each run goes through, in this order.
+func (r *run) course() []step {
+	return []step{
+		{"quiet heights", func(ctx context.Context) { r.pass(ctx, 6) }},
+		{"one host is killed", func(ctx context.Context) { r.killed(ctx, r.random.IntN(nodes)) }},
+		{"two hosts are killed", func(ctx context.Context) { r.killed(ctx, r.two()...) }},
+		{"one puts garbage beside its votes, one nothing", func(ctx context.Context) { r.misbehave(ctx, 15, "garbage", "withhold") }},
+		{"two leave out numbers", r.omits},
+		{"cut into 3 and 4", r.halved},
+	}
+}
+
+// faults are those that may come any number of times.
+func (r *run) faults() []step {
+	return append(r.course()[1:],
+		step{"an enclave is killed", func(ctx context.Context) {
+			i, from := r.random.IntN(nodes), r.top(ctx)
+			r.mustNow(r.net.KillEnclave(i))
+			r.repaired(ctx, from, i)
+		}},
+		step{"two are cut off for 20 blocks", func(ctx context.Context) {
+			r.partition(r.two()...)
+			r.pass(ctx, 20)
+			r.partition()
+			r.pass(ctx, 5)
+		}},
+		step{"both doubtful ones put garbage", func(ctx context.Context) { r.misbehave(ctx, 10, "garbage", "garbage") }},
+		step{"both doubtful ones withhold", func(ctx context.Context) { r.misbehave(ctx, 10, "withhold", "withhold") }},
+	)
+}
+
+// ending is what each run ends with: the key is lost, and then validators are punished, who are not there afterwards.
+func (r *run) ending() []step {
+	return []step{
+		{"all hosts are killed", r.allKilled},
+		{"one signs two votes", r.equivocates},
+		{"one signs wrong shares", r.badShares},
+	}
+}
+
+// two are different nodes.
+func (r *run) two() []int {
+	p := r.random.Perm(nodes)
+	return p[:2]
+}
+
+// killed ends hosts with kill -9, lets the chain go on without them, and takes them back.
+func (r *run) killed(ctx context.Context, who ...int) {
+	r.Helper()
+	for _, i := range who {
+		r.mustNow(r.net.Kill(i))
+	}
+	from := r.top(ctx)
+	r.pass(ctx, 6)
+	for _, i := range who {
+		r.mustNow(r.net.StartNode(i))
+	}
+	r.repaired(ctx, from, who...)
+}
+
+// repaired waits until members that lost their shares after a block have them again.
+func (r *run) repaired(ctx context.Context, from int64, who ...int) {
+	r.Helper()
+	for _, i := range who {
+		address := r.net.Nodes[i].Address
+		awaitEvent(ctx, r, fmt.Sprintf("node%d is repaired", i), from+1, func(e *committee.EventRepair) bool {
+			return e.Purpose == purpose && e.Account == address && e.Phase == "done"
+		})
+	}
+}
+
+// misbehave lets both doubtful nodes do something for some blocks.
+func (r *run) misbehave(ctx context.Context, blocks int64, how, other string) {
+	r.Helper()
+	r.behave(r.doubtful, how)
+	r.behave(r.worse, other)
+	r.pass(ctx, blocks)
+	r.behave(r.doubtful, "")
+	r.behave(r.worse, "")
+	r.pass(ctx, 1)
+}
+
+// omits lets two nodes leave out numbers until the chain has noticed one of them.
+func (r *run) omits(ctx context.Context) {
+	from, one, other := r.top(ctx), r.consensus(r.doubtful), r.consensus(r.worse)
+	r.behave(r.doubtful, "omit")
+	r.behave(r.worse, "omit")
+	at := awaitEvent(ctx, r, "an omission is noticed", from, func(e *api.EventOmitted) bool {
+		return strings.EqualFold(e.Proposer, one) || strings.EqualFold(e.Proposer, other)
+	})
+	r.behave(r.doubtful, "")
+	r.behave(r.worse, "")
+	awaitEvent(ctx, r, "another block carries the number", at, func(e *api.EventNumber) bool { return e.Late > 0 })
+}
+
+// partition cuts nodes off, or heals the network.
+func (r *run) partition(cut ...int) {
+	r.Helper()
+	r.mustNow(r.net.Partition(cut...))
+	clear(r.cut)
+	for _, i := range cut {
+		r.cut[i] = true
+	}
+}
+
+// halved cuts the network so that no side has two thirds, sees it halt, and heals it.
+func (r *run) halved(ctx context.Context) {
+	p := r.random.Perm(nodes)
+	r.partition(p[:3]...)
+	top, since := r.top(ctx), time.Now()
+	r.await(ctx, "the chain halts", func(ctx context.Context, _ conn) (bool, error) {
+		if now := r.top(ctx); now > top {
+			top, since = now, time.Now()
+		}
+		return time.Since(since) > 6*time.Second, fmt.Errorf("it goes on at block %d", top)
+	})
+	r.partition()
+	r.pass(ctx, 5)
+	r.nothingMissing(ctx)
+}
+
+// nothingMissing waits until no number is missing but that of the last blocks.
+func (r *run) nothingMissing(ctx context.Context) {
+	r.await(ctx, "all numbers come", func(ctx context.Context, c conn) (bool, error) {
+		q, err := api.NewQueryClient(c).Missing(ctx, &api.QueryMissingRequest{})
+		if err != nil {
+			return false, err
+		}
+		return len(q.Missing) <= 1, fmt.Errorf("missing: %v", q.Missing)
+	})
+}
+
+// allKilled ends all hosts, and so all enclaves with their shares. Nobody is left to repair anybody: the key is lost, and another comes.
+func (r *run) allKilled(ctx context.Context) {
+	from := r.top(ctx)
+	for i := range nodes {
+		r.mustNow(r.net.Kill(i))
+	}
+	for i := range nodes {
+		r.mustNow(r.net.StartNode(i))
+	}
+	fresh := awaitEvent(ctx, r, "a fresh key", from, func(e *committee.EventCharge) bool { return e.Reason == "fresh" })
+	signed := awaitEvent(ctx, r, "its first number", fresh, func(e *api.EventNumber) bool { return true })
+	r.weak = append(r.weak, span{from - 1, signed})
+	r.pass(ctx, 10)
+	r.nothingMissing(ctx)
+}
+
+// badShares lets one node sign wrong partial signatures until somebody has proven it.
+func (r *run) badShares(ctx context.Context) {
+	from, who := r.top(ctx), r.consensus(r.worse)
+	r.behave(r.worse, "badshare")
+	awaitEvent(ctx, r, "bad shares are proven", from, func(e *api.EventBadShare) bool { return strings.EqualFold(e.Validator, who) })
+	r.punished(ctx, from, r.worse)
+	r.behave(r.worse, "")
+}
+
+// equivocates lets two processes use one validator's key: the second refuses every block and so votes otherwise.
+func (r *run) equivocates(ctx context.Context) {
+	from := r.top(ctx)
+	stop := r.twin(ctx, r.copied)
+	r.punished(ctx, from, r.copied)
+	stop()
+}
+
+// punished waits until a node is jailed and stake of it was burned.
+func (r *run) punished(ctx context.Context, from int64, node int) {
+	r.Helper()
+	n := r.net.Nodes[node]
+	r.await(ctx, fmt.Sprintf("node%d is jailed", node), func(ctx context.Context, c conn) (bool, error) {
+		v, err := stakingtypes.NewQueryClient(c).Validator(ctx, &stakingtypes.QueryValidatorRequest{ValidatorAddr: n.Validator})
+		return err == nil && v.Validator.Jailed, err
+	})
+	awaitEvent(ctx, r, fmt.Sprintf("stake of node%d is burned", node), from, func(e *guarantee.EventPenalty) bool {
+		if e.Operator != n.Address && e.Operator != n.Validator || e.Bonded == 0 {
+			return false
+		}
+		r.Logf("node%d loses %d ucella: %s", node, e.Bonded, e.Rule)
+		return true
+	})
+}
+
+// twin runs a second process with a node's consensus key, and a home and a network identity of its own.
+func (r *run) twin(ctx context.Context, node int) (stop func()) {
+	home := filepath.Join(r.home, "twin")
+	r.mustNow(os.MkdirAll(filepath.Join(home, "data"), 0o755))
+	for _, name := range []string{"config.toml", "app.toml", "genesis.json", "priv_validator_key.json"} {
+		b, err := os.ReadFile(filepath.Join(r.net.Nodes[node].Home, "config", name))
+		r.mustNow(err)
+		r.mustNow(os.MkdirAll(filepath.Join(home, "config"), 0o755))
+		r.mustNow(os.WriteFile(filepath.Join(home, "config", name), b, 0o600))
+	}
+	r.mustNow(os.WriteFile(filepath.Join(home, "data", "priv_validator_state.json"), []byte(`{"height":"0","round":0,"step":0}`), 0o600))
+	script := filepath.Join(r.home, "behaviour-twin")
+	r.mustNow(os.WriteFile(script, []byte("equivocate"), 0o644))
+	ip, _, _ := strings.Cut(r.net.Nodes[node].P2P, ":")
+	// The node's namespace is the twin's too: it listens where no node does.
+	port := func(i int) string { return fmt.Sprintf("%s:%d", ip, 33000+i) }
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", fmt.Sprintf("cella%d", node), r.twoway, "chain", "start", "--home", home)
+	cmd.Env = append(os.Environ(), "CELLA_BYZANTINE="+script, "CELLA_P2P_LADDR=tcp://"+port(0), "CELLA_RPC_LADDR=tcp://"+port(1),
+		"CELLA_GRPC_ADDRESS="+port(2), "CELLA_API_ADDRESS=tcp://"+port(3), "CELLA_INSTRUMENTATION_PROMETHEUS_LISTEN_ADDR="+port(4))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log, err := os.Create(filepath.Join(home, "node.log"))
+	r.mustNow(err)
+	cmd.Stdout, cmd.Stderr = log, log
+	r.mustNow(cmd.Start())
+	return func() {
+		r.mustNow(errors.Join(cmd.Process.Kill(), log.Close()))
+		_ = cmd.Wait() // it was killed
+	}
+}
