@@ -46,12 +46,12 @@ func (p rules) evolve(last, now record, entries, next []entry) []entry {
 }
 
 // begin is an entry at an epoch's beginning, with another stake.
-func (p rules) begin(e entry, stake uint64) entry {
+func (r rules) begin(e entry, stake uint64) entry {
 	next := entry{address: e.address, stake: stake, omitted: e.omitted}
 	if held := min(e.stake, stake); held > 0 {
 		age := floor(big64(e.age), big64(held), big64(e.stake))
 		age.Add(age, big64(held))
-		if most := floor(big64(stake), big64(p.ageCap), big64(1)); age.Cmp(most) > 0 {
+		if most := floor(big64(stake), big64(r.ageCap), big64(1)); age.Cmp(most) > 0 {
 			age = most
 		}
 		next.age = age.Uint64()

@@ -242,8 +242,11 @@ func eight(v uint64) []byte {
 func entriesOf(t *api.Turn) (all []entry, err error) {
 	for _, e := range t.Entries {
 		a, err := hex.DecodeString(e.Address)
-		if err != nil || len(a) != 20 {
-			return nil, fmt.Errorf("%q is no address: %v", e.Address, err)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no address: %w", e.Address, err)
+		}
+		if len(a) != 20 {
+			return nil, fmt.Errorf("%q is no address: it has %d bytes", e.Address, len(a))
 		}
 		all = append(all, entry{address: [20]byte(a), stake: e.Stake, age: e.Age, turns: e.Turns, proposed: e.Proposed, omitted: e.Omitted})
 	}
