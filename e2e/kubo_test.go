@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +45,7 @@ func TestKubo(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.run("swarm", "connect", stat.Orders[0].Holders[0].Addrs[0])
-	k.run("get", "-o", filepath.Join(dir, "ours-back"), put.Root)
+	k.get(put.Root, filepath.Join(dir, "ours-back"))
 	sameFile(t, ours, filepath.Join(dir, "ours-back"))
 
 	// In shards nobody holds the whole file, and kubo, connected to all of them, sees no difference.
@@ -58,7 +59,7 @@ func TestKubo(t *testing.T) {
 	for _, o := range stat.Orders {
 		k.run("swarm", "connect", o.Holders[0].Addrs[0])
 	}
-	k.run("get", "-o", filepath.Join(dir, "coded-back"), put.Root)
+	k.get(put.Root, filepath.Join(dir, "coded-back"))
 	sameFile(t, coded, filepath.Join(dir, "coded-back"))
 
 	theirs := randomFile(t, filepath.Join(dir, "theirs"), 2<<20+7)
@@ -141,16 +142,41 @@ func (k *kubo) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (k *kubo) run(args ...string) string {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(k.t.Context(), 2*time.Minute)
+	out, err := k.try(2*time.Minute, args...)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return out
+}
+
+// get fetches a root. A request that kubo never answers is made again, as a person would: now and then its session asks nobody a
+// second time for a block that nobody had at first.
+func (k *kubo) get(root, path string) {
+	k.t.Helper()
+	for range 3 {
+		_, err := k.try(40*time.Second, "get", "-o", path, root)
+		if err == nil {
+			return
+		}
+		k.t.Logf("%v\npeers: %s", err, k.run("swarm", "peers"))
+		if err := os.RemoveAll(path); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	k.t.Fatalf("kubo did not get %s in three attempts", root)
+}
+
+func (k *kubo) try(limit time.Duration, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(k.t.Context(), limit)
 	defer cancel()
 	cmd := k.command(ctx, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		k.t.Fatalf("ipfs %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+		return "", fmt.Errorf("ipfs %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
 }
 
 func randomFile(t *testing.T, path string, size int) string {
