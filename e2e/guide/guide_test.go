@@ -359,7 +359,7 @@ var (
 	metricRE = regexp.MustCompile("`cella_(\\w+)")
 	saidRE   = regexp.MustCompile("(?m)^\\| `([a-z][^`|]*)` \\| ")
 	usageRE  = regexp.MustCompile(`Usage:\n  (cella(?: [a-z-]+)*)(.*)`)
-	spokenRE = regexp.MustCompile("`(cella(?: [a-z]+)+)((?: --[a-z-]+)*)[^`]*`")
+	spokenRE = regexp.MustCompile("`(cella(?: [a-z]+(?:-[a-z]+)*)+)((?: --[a-z-]+)*)[^`]*`")
 )
 
 // TestParams holds the numbers of the guide against those with which a chain begins unless its founders say otherwise.
