@@ -7,7 +7,7 @@ import (
 
 // evolve is what the entries of height h+1 must be: those of h, what became of the turn of h-1, and what block h did. last and now are the
 // records of h-1 and h; who is in the set of h+1 and with what stake is taken from next.
-func (p rules) evolve(last, now record, entries, next []entry) []entry {
+func (r rules) evolve(last, now record, entries, next []entry) []entry {
 	known := map[[20]byte]entry{}
 	for _, e := range entries {
 		known[e.address] = e
@@ -35,8 +35,8 @@ func (p rules) evolve(last, now record, entries, next []entry) []entry {
 		switch {
 		case !ok:
 			e = entry{address: n.address, stake: n.stake}
-		case uint64(now.height+1)%p.epoch == 0:
-			e = p.begin(e, n.stake)
+		case uint64(now.height+1)%r.epoch == 0:
+			e = r.begin(e, n.stake)
 		case e.stake == 0:
 			e.stake = n.stake
 		}
