@@ -3,6 +3,7 @@ package enclave
 import (
 	"github.com/cella-network/cella/enclave/keyholder"
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/threshold"
 )
 
@@ -10,7 +11,7 @@ import (
 // slow lane, so it touches nothing of the node but keys, which has its own locks, chain behind trust, and what Init fixed.
 
 // signs are the purposes for which heights are signed: those whose messages are threshold.Message.
-const signs = "beacon"
+const signs = beacon.Purpose
 
 // maxStatements is how many bytes of messages one reply carries. The rest is told when the chain has accepted these.
 const maxStatements = 1 << 20

@@ -14,11 +14,12 @@ import (
 	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/client"
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/threshold"
 )
 
 const (
-	keyPurpose = "beacon"
+	keyPurpose = beacon.Purpose
 	keyAgain   = 3       // blocks after which a replay that the enclave refused begins anew
 	askAfter   = 2       // blocks that shares of a confirmed group may be missing before a repair is asked for
 	askEvery   = 20      // blocks between two askings

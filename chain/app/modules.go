@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 
 	"cosmossdk.io/core/appmodule"
 	"cosmossdk.io/core/store"
@@ -35,8 +36,7 @@ import (
 //	beacon     <- committee (which group signs), guarantee (who votes, and who is told of bad shares)
 
 // customOrder is the order in which they begin blocks and read genesis: storage is judged before it is paid.
-var customOrder = []string{attest.ModuleName, work.ModuleName, market.ModuleName, audit.ModuleName, moderation.ModuleName,
-	committee.ModuleName, beacon.ModuleName}
+var customOrder = slices.Concat(endAfterStaking, endBeforeStaking)
 
 // They end blocks around staking's end, which is guarantee's: keys are handed on before the power moves.
 var (

@@ -23,13 +23,14 @@ import (
 
 	api "github.com/cella-network/cella/api/beacon"
 	"github.com/cella-network/cella/client"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/lottery"
 	"github.com/cella-network/cella/protocol/threshold"
 )
 
 const (
-	beaconPurpose = "beacon" // of the group that signs numbers
-	maxSearched   = 1000     // heights gone back to find the last number that came
+	beaconPurpose = beacon.Purpose // of the group that signs numbers
+	maxSearched   = 1000           // heights gone back to find the last number that came
 )
 
 // proposersChecked is what verify-proposers found.

@@ -12,6 +12,9 @@ import (
 // ErrMalformed is the kind of what can't be read.
 var ErrMalformed = errors.New("malformed")
 
+// Purpose is that of the group whose signatures are the numbers: a threshold.ID's, and part of its tag.
+const Purpose = "beacon"
+
 // StoreName is the store in which the chain keeps its tip.
 const StoreName = "beacon"
 

@@ -26,7 +26,7 @@ const (
 	// StoreKey is the name of the module's store, known to enclaves.
 	StoreKey = beacon.StoreName
 	// Purpose is what the group of validators signs for.
-	Purpose = "beacon"
+	Purpose = beacon.Purpose
 
 	provable = 1000 // blocks for which a bad share can be proven
 

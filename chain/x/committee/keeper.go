@@ -19,6 +19,7 @@ import (
 
 	api "github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/protocol/attestation"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/threshold"
 )
 
@@ -28,7 +29,7 @@ const (
 	// StoreKey is the name of the module's store, known to enclaves.
 	StoreKey = threshold.StoreName
 	// Purpose is that of the validators' group, which makes the beacon's numbers. Its first key is made without being asked for.
-	Purpose = "beacon"
+	Purpose = beacon.Purpose
 
 	maxGroups = 8 // held in memory: of a purpose at most four are stored
 )

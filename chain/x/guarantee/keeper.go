@@ -17,6 +17,7 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	api "github.com/cella-network/cella/api/guarantee"
+	"github.com/cella-network/cella/protocol/beacon"
 	"github.com/cella-network/cella/protocol/stake"
 	"github.com/cella-network/cella/protocol/threshold"
 )
@@ -27,7 +28,7 @@ const (
 	// StoreKey is the name of the module's store.
 	StoreKey = ModuleName
 	// Purpose is the committee's whose keys the validators hold.
-	Purpose = "beacon"
+	Purpose = beacon.Purpose
 
 	updateDelay = 2     // a set that EndBlock of h returns makes block h+2
 	keepSets    = 1_000 // heights for which old sets are kept at the least
