@@ -49,6 +49,26 @@ func NewRepair(g *Group, attempt uint32, seat int, helpers []int) (*Repair, erro
 		phase: PhaseKeys, keys: make([][]byte, len(g.Seats))}, nil
 }
 
+// MaxBlinds is how many blinds a repair should have at most: its helpers' messages, and what is kept of them, grow with it, to 1.5 MiB. Beyond it
+// less is sent if the key is handed on to the same seats, which gives all of them new shares.
+const MaxBlinds = 1 << 14
+
+// Blinds is how many blinds the helpers in a seat's repair commit to, whoever they are: each of them has one with each other for each lost share.
+func (g *Group) Blinds(seat int) int {
+	var others []int
+	for i, s := range g.Seats {
+		if i != seat {
+			others = append(others, s.Shares)
+		}
+	}
+	slices.Sort(others)
+	helpers := 0
+	for have := 0; helpers < len(others) && have < g.Threshold; helpers++ {
+		have += others[helpers]
+	}
+	return helpers * max(helpers-1, 0) * g.Seats[seat].Shares
+}
+
 // Phase is where the repair is: PhaseKeys, PhaseDeal, PhaseComplain, then PhaseDone or PhaseFailed.
 func (r *Repair) Phase() Phase { return r.phase }
 

@@ -1,6 +1,7 @@
 package threshold
 
 import (
+	"fmt"
 	"io"
 	"math/big"
 	"slices"
@@ -83,6 +84,15 @@ func rehearse(tm *team, lost int, helpers []int, cheat int, how string, random i
 		if err := send(seat, message, nil); err != nil {
 			return rp, err
 		}
+	}
+	blinds := 0
+	for _, m := range r.given {
+		if m != nil {
+			blinds += len(m.blinds)
+		}
+	}
+	if most := tm.group.Blinds(lost); blinds > most {
+		return rp, fmt.Errorf("%d blinds, at most %d expected", blinds, most)
 	}
 	if err := r.Advance(); err != nil || r.phase == PhaseFailed {
 		return rp, err

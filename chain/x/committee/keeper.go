@@ -83,6 +83,9 @@ type Keeper struct {
 	asked         collections.Map[collections.Pair[string, []byte], api.Asked]
 	gathered      collections.Map[string, int64]                       // block from which on enough members for a fresh key had enclaves
 	unhelpful     collections.KeySet[collections.Pair[string, []byte]] // who let a repair of the group in charge fail
+	renewed       collections.Map[string, int64]                       // block in which the key was last handed on for lost shares
+
+	blinds int // of a repair, at most
 
 	memory memory
 }
@@ -128,7 +131,9 @@ func NewKeeper(cdc codec.BinaryCodec, service store.KVStoreService, addresses ad
 		asked:         collections.NewMap(sb, collections.NewPrefix(20), "asked", named, codec.CollValue[api.Asked](cdc)),
 		gathered:      collections.NewMap(sb, collections.NewPrefix(21), "gathered", text, collections.Int64Value),
 		unhelpful:     collections.NewKeySet(sb, collections.NewPrefix(22), "unhelpful", named),
+		renewed:       collections.NewMap(sb, collections.NewPrefix(23), "renewed", text, collections.Int64Value),
 
+		blinds: threshold.MaxBlinds,
 		memory: memory{groups: map[[32]byte]*threshold.Group{}},
 	}
 	if _, err := sb.Build(); err != nil {

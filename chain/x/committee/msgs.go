@@ -17,7 +17,7 @@ import (
 
 const (
 	maxMessages = 64
-	maxMessage  = 512 << 10 // bytes; a deal of the largest group has 41 kB, a contribution to a whale's repair 200 kB
+	maxMessage  = 128 << 10 // bytes; a deal of the largest group has 41 kB
 
 	// A millisecond of work costs about 100 000, so that a full block of these messages is a second of it. The store is free beside that.
 	gasMessage = 50_000  // signature and proof
@@ -189,18 +189,26 @@ func (k msgServer) repairGas(ctx context.Context, meter storetypes.GasMeter, pur
 	if err != nil {
 		return 0, err
 	}
-	meter.ConsumeGas(gasPerSeat*uint64(len(g.Seats))+gasPerOld*uint64(len(state)), "a repair")
-	if kept.Phase != name(threshold.PhaseKeys) {
-		meter.ConsumeGas(gasPerPair*uint64(g.Threshold*g.Threshold*g.Seats[kept.Seat].Shares), "coefficients of a repair")
+	read, each := repairCost(g, int(kept.Seat), kept.Phase, len(state))
+	meter.ConsumeGas(read, "a repair")
+	return each, nil
+}
+
+// repairCost is what reading a repair takes, and what each message for it does beside its bytes.
+func repairCost(g *threshold.Group, seat int, phase string, state int) (read, each uint64) {
+	read, each = gasPerSeat*uint64(len(g.Seats))+gasPerOld*uint64(state), gasMessage
+	lost := g.Seats[seat].Shares
+	if phase != name(threshold.PhaseKeys) {
+		read += gasPerPair * uint64(g.Threshold*g.Threshold*lost)
 	}
-	if kept.Phase != name(threshold.PhaseComplain) {
-		return gasMessage, nil
+	if phase == name(threshold.PhaseComplain) {
+		most := 0
+		for _, s := range g.Seats {
+			most = max(most, s.Shares)
+		}
+		each += gasPerTerm * uint64(g.Threshold*most*lost)
 	}
-	most := 0
-	for _, s := range g.Seats {
-		most = max(most, s.Shares)
-	}
-	return gasMessage + gasPerTerm*uint64(g.Threshold*most*g.Seats[kept.Seat].Shares), nil
+	return read, each
 }
 
 func (k msgServer) UpdateParams(ctx context.Context, msg *api.MsgUpdateParams) (*api.MsgUpdateParamsResponse, error) {

@@ -27,7 +27,7 @@ func (f *fixing) key() collections.Pair[string, []byte] {
 	return collections.Join(f.purpose, f.account[:])
 }
 
-// ask begins the repair of a member's shares of the group in charge.
+// ask begins the repair of a member's shares of the group in charge, or a handover if these are too many.
 func (k *Keeper) ask(ctx context.Context, purpose string, account [20]byte, epoch uint64) error {
 	charge, ok, err := k.charge(ctx, purpose)
 	if err != nil {
@@ -43,6 +43,9 @@ func (k *Keeper) ask(ctx context.Context, purpose string, account [20]byte, epoc
 	seat := slices.IndexFunc(g.Seats, func(s threshold.Seat) bool { return s.Account == account })
 	if seat < 0 {
 		return ErrRefused.Wrap("repair of an account without a seat")
+	}
+	if g.Blinds(seat) > k.blinds {
+		return k.renew(ctx, purpose, account)
 	}
 	params, err := k.params.Get(ctx)
 	if err != nil {
@@ -83,6 +86,41 @@ func (k *Keeper) ask(ctx context.Context, purpose string, account [20]byte, epoc
 		return err
 	}
 	return k.emit(ctx, repairEvent(f))
+}
+
+// renew hands the key on to who would have it now, because a member lost more shares than can be repaired. All seats get new shares, so
+// that once in stall_blocks is enough for all who ask.
+func (k *Keeper) renew(ctx context.Context, purpose string, account [20]byte) error {
+	s, err := k.standing(ctx, purpose)
+	if err != nil {
+		return err
+	}
+	_, going, err := k.going(ctx, purpose)
+	if err != nil {
+		return err
+	}
+	if going || s.waits() || s.office.Next > 0 || s.lost {
+		return ErrRefused.Wrap("a ceremony goes on or is due, which brings new shares")
+	}
+	last, err := k.renewed.Get(ctx, purpose)
+	if err == nil && height(ctx) < last+s.params.StallBlocks {
+		return ErrRefused.Wrapf("the key was handed on for lost shares already: it may again be at height %d", last+s.params.StallBlocks)
+	}
+	if err != nil && !errors.Is(err, collections.ErrNotFound) {
+		return err
+	}
+	members, err := k.members.Members(ctx, purpose)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(members, func(m threshold.Stakeholder) bool { return m.Account == account }) {
+		return ErrRefused.Wrap("the account is not to hold the key any longer")
+	}
+	if err := k.renewed.Set(ctx, purpose, height(ctx)); err != nil {
+		return err
+	}
+	s.office.Failures = 0 // one that fails is not tried again, and brings no fresh key nearer
+	return k.start(ctx, purpose, members, s)
 }
 
 // count numbers an account's repairs for ever, so that no two are the same, and has it wait longer after each in an epoch.

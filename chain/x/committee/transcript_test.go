@@ -24,6 +24,7 @@ import (
 //	cheat NAME how=deal|complaint|contribution|unready|no
 //	late NAME: says what it kept to itself as unready
 //	begin NAME ...: as an era would      blocks n=5: what happened      ask NAME [epoch=1]      repairs
+//	blinds most=100: of a repair; beyond it the key is handed on
 //	charge: who is in charge, and who of its members holds shares
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -84,6 +85,9 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		w.ctx = w.ctx.WithEventManager(sdk.NewEventManager())
 		err = w.post(w.people[words[0]], w.people[words[0]].late)
 		lines = w.happened(nil)
+	case "blinds":
+		w.blinds = number("most", 0)
+		w.open()
 	case "begin":
 		w.ctx = w.ctx.WithEventManager(sdk.NewEventManager())
 		err = w.keeper.Begin(w.ctx, Purpose, w.of(words...))

@@ -105,6 +105,7 @@ type world struct {
 	stakes  []threshold.Stakeholder
 	seen    *view
 	quiet   bool // nobody signs
+	blinds  int  // of a repair, if other than the program's limit
 	heard   []string
 	restart bool // a new keeper for each block
 	gas     []uint64
@@ -126,6 +127,9 @@ func newWorld(tb testing.TB) *world {
 func (w *world) open() {
 	w.keeper = NewKeeper(w.cfg.Codec, runtime.NewKVStoreService(w.key), bech, w, authority)
 	w.keeper.Join(w, w)
+	if w.blinds > 0 {
+		w.keeper.blinds = w.blinds
+	}
 }
 
 func (w *world) Active(_ context.Context, a attestation.Account) (n attestation.Node, ok bool, err error) {
