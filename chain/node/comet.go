@@ -194,6 +194,24 @@ func (c *comet) Stop() error {
 	return err
 }
 
+// halted returns when consensus has ended by itself, which CometBFT only logs: the rest of it goes on, and looks like a node. It returns nothing
+// if it is stopped, or when ctx ends.
+func (c *comet) halted(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() {
+		c.consensus.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		if c.IsRunning() {
+			return errors.New("consensus has stopped: the log says why, after CONSENSUS FAILURE")
+		}
+	case <-ctx.Done():
+	}
+	return nil
+}
+
 func (c *comet) close() error {
 	var errs []error
 	for _, l := range c.listeners {

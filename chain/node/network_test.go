@@ -170,6 +170,28 @@ func TestOneValidator(t *testing.T) {
 	w.check(t, 0, 1, 29)
 }
 
+// A node whose consensus fails says so and comes to its end, instead of answering calls about a chain that it has left.
+func TestConsensusFails(t *testing.T) {
+	w := newNetwork(t, 100)
+	honest := w.drawn
+	w.drawn = draw(func(h int64) ([20]byte, bool, error) {
+		if h == 5 {
+			return [20]byte{}, false, errors.New("no such state")
+		}
+		return honest.Proposer(h)
+	})
+	w.start(t, 0)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := w.nodes[0].Wait(ctx); err == nil || !strings.Contains(err.Error(), "consensus has stopped") {
+		t.Errorf("the node ended with %v", err)
+	}
+	if err := w.nodes[0].Stop(); err == nil || !strings.Contains(err.Error(), "consensus has stopped") {
+		t.Errorf("the node stopped with %v", err)
+	}
+	w.nodes[0] = nil
+}
+
 // The powers differ tenfold, the draw doesn't care: everybody proposes, through restarts of one node and of all.
 func TestFourValidators(t *testing.T) {
 	w := newNetwork(t, 400, 400, 400, 40)

@@ -58,7 +58,7 @@ type Node struct {
 
 	cancel  context.CancelFunc
 	servers *errgroup.Group
-	failed  context.Context // ends with the first server that fails, or with Stop
+	failed  context.Context // ends with consensus or the first server that fails, or with Stop
 }
 
 // New opens the databases of a home, replays what the application missed, and prepares the servers. Nothing listens yet. A home without
@@ -208,6 +208,7 @@ func (n *Node) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.servers, n.failed = errgroup.WithContext(ctx)
+	n.servers.Go(func() error { return n.comet.halted(n.failed) })
 	grpcServer, clientCtx, err := server.StartGrpcServer(n.failed, n.servers, n.settings.App.GRPC, n.client,
 		&server.Context{Logger: n.log}, n.app)
 	if err != nil {
@@ -224,7 +225,7 @@ func (n *Node) Start() error {
 	return nil
 }
 
-// Wait returns when a server failed, with its error, or when ctx or the node ended. The node still needs Stop.
+// Wait returns when consensus or a server failed, with the error, or when ctx or the node ended. The node still needs Stop.
 func (n *Node) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
