@@ -1,12 +1,14 @@
 package beacon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +18,8 @@ import (
 	api "github.com/cella-network/cella/api/beacon"
 	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/guarantee"
+	"github.com/cella-network/cella/chain/app"
+	"github.com/cella-network/cella/protocol/threshold"
 )
 
 // step is one thing that happens to a network; when it is done, all members hold their shares again.
@@ -55,12 +59,13 @@ func (r *run) faults() []step {
 	)
 }
 
-// ending is what each run ends with: the key is lost, and then validators are punished, who are not there afterwards.
+// ending is what each run ends with: the key is lost, and then validators are punished. One of them may come back.
 func (r *run) ending() []step {
 	return []step{
 		{"all hosts are killed", r.allKilled},
 		{"one signs two votes", r.equivocates},
 		{"one signs wrong shares", r.badShares},
+		{"it is elected again", r.comesBack},
 	}
 }
 
@@ -179,6 +184,46 @@ func (r *run) badShares(ctx context.Context) {
 	awaitEvent(ctx, r, "bad shares are proven", from, func(e *api.EventBadShare) bool { return strings.EqualFold(e.Validator, who) })
 	r.punished(ctx, from, r.worse)
 	r.behave(r.worse, "")
+}
+
+// comesBack lets the one that signed wrong shares end its time in jail, by the command that its operator would use. It is elected when the era ends,
+// the key is handed on to a group with it, and then it proposes blocks.
+func (r *run) comesBack(ctx context.Context) {
+	from, n := r.top(ctx), r.net.Nodes[r.worse]
+	r.await(ctx, "its time in jail is over", func(ctx context.Context, _ conn) (bool, error) {
+		out, err := exec.CommandContext(ctx, r.cella, "chain", "tx", "slashing", "unjail", "--home", n.Home, "--from", n.Key,
+			"--gas", "auto", "--gas-adjustment", "1.5", "--gas-prices", app.MinGasPrice, "--yes").CombinedOutput()
+		if err != nil {
+			return false, fmt.Errorf("%w: %s", err, out)
+		}
+		return true, nil
+	})
+	at := awaitEvent(ctx, r, "the key is handed on", from, func(e *committee.EventCharge) bool { return e.Purpose == purpose && e.Reason == "handover" })
+	r.await(ctx, "it holds shares", func(ctx context.Context, c conn) (bool, error) {
+		q, err := committee.NewQueryClient(c).Charge(ctx, &committee.QueryChargeRequest{Purpose: purpose})
+		if err != nil || q.Charge == nil {
+			return false, err
+		}
+		g, err := threshold.UnmarshalGroup(q.Charge.Group)
+		if err != nil {
+			return false, err
+		}
+		seat := slices.IndexFunc(g.Seats, func(s threshold.Seat) bool { return bytes.Equal(s.Account[:], account(r.T, n.Address)) })
+		return q.Charge.Confirmed && g.Ready(seat), fmt.Errorf("seat %d of epoch %d, ready %v, the group confirmed %v", seat, q.Charge.Epoch, g.Ready(seat), q.Charge.Confirmed)
+	})
+	next, address := at, r.consensus(r.worse)
+	r.await(ctx, "it proposes a block", func(ctx context.Context, c conn) (bool, error) {
+		for top := r.top(ctx); next <= top; next++ {
+			b, err := c.Header(ctx, &next)
+			if err != nil {
+				return false, err
+			}
+			if b.Header.ProposerAddress.String() == address {
+				return true, nil
+			}
+		}
+		return false, fmt.Errorf("not in blocks %d to %d", at, next-1)
+	})
 }
 
 // equivocates lets two processes use one validator's key: the second refuses every block and so votes otherwise.

@@ -26,7 +26,9 @@ import (
 	"github.com/cosmos/gogoproto/proto"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 
+	"github.com/cella-network/cella/api/attest"
 	api "github.com/cella-network/cella/api/beacon"
 	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/guarantee"
@@ -119,7 +121,7 @@ func start(ctx context.Context, t *testing.T) *run {
 		t.Fatalf("building the program that misbehaves: %v\n%s", err, out)
 	}
 	config := devnet.Config{Home: filepath.Join(r.home, "net"), Nodes: nodes, Binary: r.cella, Program: r.program,
-		Enclave: filepath.Join(build, "cella-enclave"), Sectors: 1, BlockTime: 500 * time.Millisecond, Namespaces: true, Tweak: quick}
+		Enclave: filepath.Join(build, "cella-enclave"), Sectors: 2, BlockTime: 500 * time.Millisecond, Namespaces: true, Tweak: quick}
 	info, err := devnet.Create(config)
 	r.mustNow(err)
 	seats := []int{0, 1, 2, 3, 4, 5, 6}
@@ -159,7 +161,7 @@ func (r *run) behave(node int, how string) {
 	r.mustNow(os.WriteFile(r.script(node), []byte(how), 0o644))
 }
 
-// quick makes all that is waited for short: phases, the silence after which a key counts as lost, epochs of the lottery.
+// quick makes all that is waited for short: phases, the silence after which a key counts as lost, eras, jail, epochs of the lottery.
 func quick(g app.Genesis) error {
 	var c committee.GenesisState
 	if err := g.Change("committee", &c, func() error {
@@ -169,9 +171,26 @@ func quick(g app.Genesis) error {
 	}); err != nil {
 		return err
 	}
+	var at attest.GenesisState
+	if err := g.Change("attest", &at, func() error { return nil }); err != nil {
+		return err
+	}
 	var gu guarantee.GenesisState
 	if err := g.Change("guarantee", &gu, func() error {
 		gu.Params.Rate *= 8 // one sector is as good as a devnet's eight
+		// Who is killed misses proofs: it keeps its power all the same, or the set would follow the faults.
+		gu.Params.EraBlocks, gu.Params.GraceEras = 60, 50
+		limit := guarantee.Storage{Limit: 200_000_000, Base: 200_000_000} // as if a sector had been proven
+		for _, operator := range at.Params.Bootstrap {
+			gu.Nodes = append(gu.Nodes, guarantee.GenesisNode{Operator: operator, Node: guarantee.Node{Storage: limit}})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	var jail slashingtypes.GenesisState
+	if err := g.Change(slashingtypes.ModuleName, &jail, func() error {
+		jail.Params.DowntimeJailDuration = time.Minute // no less is allowed
 		return nil
 	}); err != nil {
 		return err
