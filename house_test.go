@@ -55,7 +55,7 @@ var downwards = []string{"lottery", "attestation", "threshold", "beacon", "stora
 
 func TestProtocolImportsNothingButRules(t *testing.T) {
 	ours := []string{"golang.org/x/crypto/cryptobyte", "github.com/supranational/blst/bindings/go"}
-	light := append([]string{"github.com/cometbft/cometbft/proto/tendermint", "github.com/cosmos/gogoproto/proto", "github.com/cosmos/ics23/go"}, ours...)
+	light := append([]string{"filippo.io/edwards25519", "github.com/cometbft/cometbft/proto/tendermint", "github.com/cosmos/gogoproto/proto", "github.com/cosmos/ics23/go"}, ours...)
 	impure := []string{"time", "os", "net", "sync", "math/rand", "math/rand/v2", "crypto/rand", "log", "io/fs", "context"}
 	for _, p := range packages(t) {
 		name, ok := strings.CutPrefix(p.path, "protocol/")

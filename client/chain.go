@@ -134,13 +134,12 @@ func (c *Chain) Wait(ctx context.Context, height int64) error {
 
 // Block is a light block in the protobuf encodings that enclave/wire and protocol/lightclient take.
 type Block struct {
-	Height         int64
-	Time           time.Time
-	Hash           [32]byte
-	Header         []byte
-	Commit         []byte
-	Validators     []byte
-	NextValidators []byte
+	Height     int64
+	Time       time.Time
+	Hash       [32]byte
+	Header     []byte
+	Commit     []byte
+	Validators []byte
 }
 
 // Block returns the light block of a height; it must be committed.
@@ -161,10 +160,7 @@ func (c *Chain) Block(ctx context.Context, height int64) (Block, error) {
 		if b.Commit, err = sh.Commit.ToProto().Marshal(); err != nil {
 			return err
 		}
-		if b.Validators, err = c.validators(ctx, height); err != nil {
-			return err
-		}
-		b.NextValidators, err = c.validators(ctx, height+1)
+		b.Validators, err = c.validators(ctx, height)
 		return err
 	})
 	return b, wrap(KindNetwork, fmt.Sprintf("block %d", height), err)

@@ -37,7 +37,7 @@ func NewVerifier(ctx context.Context, chain *Chain, height int64, hash [32]byte)
 		return nil, err
 	}
 	light, err := lightclient.New(chain.ID, height, hash, lightclient.Block{Header: b.Header, Commit: b.Commit, Validators: b.Validators},
-		b.NextValidators, lightclient.Options{TrustingPeriod: trustSeconds, Keep: keepHeaders})
+		lightclient.Options{TrustingPeriod: trustSeconds, Keep: keepHeaders})
 	if err != nil {
 		return nil, wrap(KindUnproven, fmt.Sprintf("trust root at %d", height), err)
 	}
@@ -56,17 +56,20 @@ func (v *Verifier) Follow(ctx context.Context, height int64) error {
 		if head >= height {
 			return nil
 		}
-		to := min(height, head+headerBatch)
-		headers, err := v.chain.Headers(ctx, head+1, to)
+		headers, err := v.chain.Headers(ctx, head+1, min(height, head+headerBatch))
 		if err != nil {
 			return err
 		}
-		b, err := v.chain.Block(ctx, to)
+		reach, err := lightclient.Reach(headers)
+		if err != nil {
+			return wrap(KindUnproven, fmt.Sprintf("headers from %d on", head+1), err)
+		}
+		b, err := v.chain.Block(ctx, head+int64(reach))
 		if err != nil {
 			return err
 		}
-		if err := v.light.Follow(headers, b.Commit, b.Validators, b.NextValidators); err != nil {
-			return wrap(KindUnproven, fmt.Sprintf("headers %d to %d", head+1, to), err)
+		if err := v.light.Follow(headers[:reach], b.Commit, b.Validators); err != nil {
+			return wrap(KindUnproven, fmt.Sprintf("headers %d to %d", head+1, b.Height), err)
 		}
 	}
 }

@@ -123,7 +123,7 @@ func newAuditing(t *testing.T) *auditing {
 	a := &auditing{t: t, storeChain: c, n: testNode()}
 	header, commit, set := c.parts(2)
 	if _, err := a.n.handle(&wire.Init{ChainID: "loop-1", Account: [20]byte{1}, SectorSize: 4 << 20, Platform: bytes.Repeat([]byte{7}, tee.FuseSize),
-		Header: header, Commit: commit, Validators: set, NextValidators: set}, nil); err != nil {
+		Header: header, Commit: commit, Validators: set}, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.n.close)
@@ -141,7 +141,7 @@ func (a *auditing) follow(blocks int) {
 func (a *auditing) feed(height int64) {
 	a.t.Helper()
 	header, commit, set := a.parts(height)
-	if _, err := a.n.handle(&wire.Follow{Headers: [][]byte{header}, Commit: commit, Validators: set, NextValidators: set}, nil); err != nil {
+	if _, err := a.n.handle(&wire.Follow{Headers: [][]byte{header}, Commit: commit, Validators: set}, nil); err != nil {
 		a.t.Fatal(err)
 	}
 }

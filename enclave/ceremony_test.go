@@ -58,7 +58,7 @@ func (c *circle) start(account byte) *node {
 	n := testNode()
 	header, commit, set := c.parts(int64(len(c.headers)))
 	if _, err := n.handle(&wire.Init{ChainID: "loop-1", Account: [20]byte{account}, SectorSize: 4 << 20,
-		Platform: bytes.Repeat([]byte{account}, tee.FuseSize), Header: header, Commit: commit, Validators: set, NextValidators: set}, nil); err != nil {
+		Platform: bytes.Repeat([]byte{account}, tee.FuseSize), Header: header, Commit: commit, Validators: set}, nil); err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(n.close)
@@ -80,7 +80,7 @@ func (c *circle) follow(from int64) {
 	for height := from; height <= int64(len(c.headers)); height++ {
 		header, commit, set := c.parts(height)
 		for _, n := range c.nodes {
-			if _, err := n.handle(&wire.Follow{Headers: [][]byte{header}, Commit: commit, Validators: set, NextValidators: set}, nil); err != nil {
+			if _, err := n.handle(&wire.Follow{Headers: [][]byte{header}, Commit: commit, Validators: set}, nil); err != nil {
 				c.t.Fatal(err)
 			}
 		}

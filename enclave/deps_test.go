@@ -25,6 +25,7 @@ var allowed = []string{
 	// What protocol/lightclient reads headers and proofs with, and what these in turn are made of.
 	"github.com/cometbft/cometbft/proto/tendermint",
 	"github.com/cosmos/ics23/go",
+	"filippo.io/edwards25519", // the standard library's own code; its rule for signatures is not that of consensus
 	"github.com/cosmos/gogoproto",
 	"github.com/golang/protobuf/ptypes/duration",
 	"google.golang.org/protobuf",

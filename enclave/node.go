@@ -203,7 +203,7 @@ func (n *node) init(m *wire.Init) (wire.InitReply, error) {
 	// The host picks the root. A registration names the head that was reached from it, and the chain takes only one that is its
 	// own recent block; so a root on another chain leads nowhere.
 	chain, err := lightclient.New(m.ChainID, root.Height, root.Hash,
-		lightclient.Block{Header: m.Header, Commit: m.Commit, Validators: m.Validators}, m.NextValidators,
+		lightclient.Block{Header: m.Header, Commit: m.Commit, Validators: m.Validators},
 		lightclient.Options{TrustingPeriod: trustingPeriod, Keep: keepHeaders})
 	if err != nil {
 		return fail(err)
@@ -257,7 +257,7 @@ func ownClaims(p tee.Platform, now int64) (attestation.Claims, error) {
 func (n *node) follow(m *wire.Follow) (wire.FollowReply, error) {
 	n.trust.Lock()
 	defer n.trust.Unlock()
-	if err := n.chain.Follow(m.Headers, m.Commit, m.Validators, m.NextValidators); err != nil {
+	if err := n.chain.Follow(m.Headers, m.Commit, m.Validators); err != nil {
 		return wire.FollowReply{}, err
 	}
 	head := n.chain.Head()

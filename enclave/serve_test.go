@@ -42,7 +42,7 @@ func testInit(t testing.TB) *wire.Init {
 	}
 	m := &wire.Init{ChainID: h.ChainID, Account: [20]byte{1}, SectorSize: 4 << 20, Platform: bytes.Repeat([]byte{7}, tee.FuseSize)}
 	for to, from := range map[*[]byte]interface{ Marshal() ([]byte, error) }{
-		&m.Header: h.ToProto(), &m.Commit: commit.ToProto(), &m.Validators: setProto, &m.NextValidators: setProto,
+		&m.Header: h.ToProto(), &m.Commit: commit.ToProto(), &m.Validators: setProto,
 	} {
 		if *to, err = from.Marshal(); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,6 @@ func TestInit(t *testing.T) {
 		"no commit":             func(m *wire.Init) { m.Commit = nil },
 		"other chain":           func(m *wire.Init) { m.ChainID = "loop-2" },
 		"no validators":         func(m *wire.Init) { m.Validators = nil },
-		"no next validators":    func(m *wire.Init) { m.NextValidators = nil },
 		"sector size":           func(m *wire.Init) { m.SectorSize = 4097 },
 		"account":               func(m *wire.Init) { m.Account = [20]byte{} },
 		"fuse of another size":  func(m *wire.Init) { m.Platform = make([]byte, 31) },
@@ -203,7 +202,7 @@ func FuzzServe(f *testing.F) {
 	f.Add(true, all)
 	f.Add(true, append(frame(&wire.RestoreBegin{}), all...))
 	f.Add(true, append(frame(&wire.Open{Sector: 1}), frame(&wire.Seal{Sector: 1, Data: []byte("x")})...))
-	f.Add(true, frame(&wire.Follow{Headers: [][]byte{init.Header}, Commit: init.Commit, Validators: init.Validators, NextValidators: init.NextValidators}))
+	f.Add(true, frame(&wire.Follow{Headers: [][]byte{init.Header}, Commit: init.Commit, Validators: init.Validators}))
 	f.Add(true, frame(&wire.History{Headers: [][]byte{init.Header}}))
 	f.Fuzz(func(t *testing.T, started bool, in []byte) {
 		n := testNode()

@@ -59,19 +59,20 @@ type fakeChain struct {
 	minEndorsers       int
 	capacity           uint64
 
-	mu      sync.Mutex
-	grown   beat
-	store   *rootmulti.Store
-	stores  map[string]*storetypes.KVStoreKey
-	headers []*cmttypes.Header // headers[h-1]
-	commits []*cmttypes.Commit
-	queue   []queued
-	hold    func(sdk.Msg) bool // messages that stay in the mempool
-	oldest  int64              // blocks and seeds below are gone
-	tips    []beacon.Tip       // of the chain of seeds, after each block from the first on
-	mute    bool               // no seeds come
-	halted  bool               // no blocks are made, and our node of the chain answers nothing
-	stood   time.Duration      // for how long it was halted, by its validators' clocks
+	mu       sync.Mutex
+	grown    beat
+	store    *rootmulti.Store
+	stores   map[string]*storetypes.KVStoreKey
+	headers  []*cmttypes.Header // headers[h-1]
+	commits  []*cmttypes.Commit
+	queue    []queued
+	hold     func(sdk.Msg) bool // messages that stay in the mempool
+	oldest   int64              // blocks and seeds below are gone
+	tips     []beacon.Tip       // of the chain of seeds, after each block from the first on
+	mute     bool               // no seeds come
+	unsigned bool               // the newest block's commit does not hold
+	halted   bool               // no blocks are made, and our node of the chain answers nothing
+	stood    time.Duration      // for how long it was halted, by its validators' clocks
 
 	nodes    map[attestation.Account]*attest.Node
 	intents  map[attestation.Account]*attest.Intent
@@ -494,10 +495,13 @@ func (c *fakeChain) Block(_ context.Context, height int64) (client.Block, error)
 	h := c.headers[height-1]
 	b := client.Block{Height: height, Time: h.Time, Hash: [32]byte(h.Hash())}
 	b.Header, _ = h.ToProto().Marshal()
-	b.Commit, _ = c.commits[height-1].ToProto().Marshal()
+	commit := c.commits[height-1].ToProto()
+	if c.unsigned && height == int64(len(c.headers)) {
+		commit.Signatures[0].Signature = make([]byte, len(commit.Signatures[0].Signature))
+	}
+	b.Commit, _ = commit.Marshal()
 	set, _ := c.set.ToProto()
 	b.Validators, _ = set.Marshal()
-	b.NextValidators = b.Validators
 	return b, nil
 }
 

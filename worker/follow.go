@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/cella-network/cella/enclave/wire"
+	"github.com/cella-network/cella/protocol/lightclient"
 )
 
 const (
 	batch    = 256 // headers a request: a quarter of a megabyte
 	hiccough = time.Second
-	patience = 5 // failures in a row before the operator is told
+	patience = 5  // failures in a row before the operator is told
+	stubborn = 30 // before a session is given up whose enclave refuses the next block: all shares of keys go with it
 )
 
 // heads is how far the enclave's trust in headers reaches.
@@ -64,7 +66,7 @@ func (s *session) follow(ctx context.Context) error {
 			return nil
 		}
 		var refusal *wire.Error
-		if errors.As(err, &refusal) {
+		if errors.As(err, &refusal) && failures >= stubborn {
 			return fmt.Errorf("the enclave refused block %d: %w", s.heads.latest()+1, err)
 		}
 		if err == nil {
@@ -80,32 +82,27 @@ func (s *session) follow(ctx context.Context) error {
 	}
 }
 
-// advance moves the enclave's head to the newest block, over as many headers as fit one request.
+// advance moves the enclave's head towards the newest block, over as many headers as fit one request and one step.
 func (s *session) advance(ctx context.Context) error {
 	latest, err := s.Chain.Latest(ctx)
 	if err != nil {
 		return err
 	}
 	from := s.heads.latest() + 1
-	err = s.feed(ctx, from, min(latest, from+batch-1))
-	var refusal *wire.Error
-	if errors.As(err, &refusal) && latest > from {
-		return s.feed(ctx, from, from) // over many blocks the validator set may have changed too far for one step
-	}
-	return err
-}
-
-func (s *session) feed(ctx context.Context, from, to int64) error {
-	headers, err := s.Chain.Headers(ctx, from, to)
+	headers, err := s.Chain.Headers(ctx, from, min(latest, from+batch-1))
 	if err != nil {
 		return err
 	}
-	last, err := s.Chain.Block(ctx, to)
+	reach, err := lightclient.Reach(headers)
+	if err != nil {
+		return err
+	}
+	last, err := s.Chain.Block(ctx, from+int64(reach)-1)
 	if err != nil {
 		return err
 	}
 	var reply wire.FollowReply
-	if err := s.call(&wire.Follow{Headers: headers, Commit: last.Commit, Validators: last.Validators, NextValidators: last.NextValidators}, &reply); err != nil {
+	if err := s.call(&wire.Follow{Headers: headers[:reach], Commit: last.Commit, Validators: last.Validators}, &reply); err != nil {
 		return err
 	}
 	s.heads.set(reply.Height)

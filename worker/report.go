@@ -377,6 +377,7 @@ func (r *reporter) adopt(ctx context.Context, st storageproof.Standing, p propos
 	first := !r.base.known
 	lost := r.base.lost
 	r.base = accepted{known: true, id: st.Report, report: p.report, since: st.Since, rows: p.gen.Rows, table: p.table, orders: p.gen.Orders}
+	r.space.accepted(len(p.gen.Rows))
 	r.drawn, r.tried = st.Since, 0
 	if first { // nothing was owed before
 		r.drawn = st.Height

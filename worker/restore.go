@@ -182,6 +182,7 @@ func (s *session) restoreTable(proof wire.Proof, g disk.Generation) error {
 		s.Log.Error("sector lost: it does not match the accepted table", "sector", id, "hint", "check the disk: cella verify; its draws fail until the next report leaves it out")
 		s.disk.Hold(id) // out of use until no accepted table names it
 	}
+	s.space.accepted(len(g.Rows))
 	s.Log.Info("vault restored", "report", s.base.report.Counter, "sectors", len(g.Rows)-len(end.LostSectors), "lost_sectors", len(end.LostSectors),
 		"orders", len(g.Orders)-len(end.LostOrders), "lost_orders", len(end.LostOrders))
 	return nil

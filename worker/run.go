@@ -222,13 +222,13 @@ func (s *session) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := s.Chain.Block(ctx, latest-1) // the validators after the last block may not be known yet
+	root, err := s.Chain.Block(ctx, latest-1) // there is a block over it, which has its whole commit
 	if err != nil {
 		return err
 	}
 	var hello wire.InitReply
 	if err := s.call(&wire.Init{ChainID: s.ChainID, Account: s.Account, SectorSize: s.terms.sectorSize, Platform: s.Platform,
-		Header: root.Header, Commit: root.Commit, Validators: root.Validators, NextValidators: root.NextValidators}, &hello); err != nil {
+		Header: root.Header, Commit: root.Commit, Validators: root.Validators}, &hello); err != nil {
 		return fmt.Errorf("the enclave refused to begin: %w", err)
 	}
 	s.joined.key = hello.SignKey

@@ -20,7 +20,12 @@ type space struct {
 	doomed   map[uint32]bool // to be released as soon as no block there is needed
 	open     map[uint32]bool // data sectors in a lane
 	promised uint64          // bytes of cells that accepted orders may still fill
+	reported int             // sectors in the last accepted report
 }
+
+// maxUnreported is how many sectors more than the last accepted report has may be there before filling stands back: an answer of the enclave has
+// room for a table that differs in some 40,000 free ones, and blocks that are sealed go on needing some of it.
+const maxUnreported = 1 << 14
 
 func (p *space) init(d *disk.Disk, quota uint32) {
 	p.disk, p.limit = d, quota
@@ -74,6 +79,13 @@ func (p *space) condemn(id uint32) bool {
 	}
 	p.doomed[id] = true
 	return true
+}
+
+// accepted notes how many sectors the last accepted report has.
+func (p *space) accepted(sectors int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reported = sectors
 }
 
 func (p *space) setOpen(id uint32, open bool) {
@@ -132,7 +144,7 @@ func (p *space) plan() (release []uint32, fill bool) {
 		}
 		return release, false
 	}
-	return nil, have > want && growth > 0
+	return nil, have > want && growth > 0 && len(p.kinds) < p.reported+maxUnreported
 }
 
 // room is how many bytes of cells further orders may promise: all that isn't a data sector could become one, less one for

@@ -78,5 +78,5 @@ func header(appHash []byte) (*wire.Init, error) {
 			return nil, fmt.Errorf("encode the trust root: %w", err)
 		}
 	}
-	return &wire.Init{ChainID: chainID, Platform: sum("fuse"), Header: encoded[0], Commit: encoded[1], Validators: encoded[2], NextValidators: encoded[2]}, nil
+	return &wire.Init{ChainID: chainID, Platform: sum("fuse"), Header: encoded[0], Commit: encoded[1], Validators: encoded[2]}, nil
 }

@@ -28,7 +28,6 @@ func (m *Init) fields(c *codec) {
 	c.bytes(&m.Header, maxHeader)
 	c.bytes(&m.Commit, MaxBody)
 	c.bytes(&m.Validators, MaxBody)
-	c.bytes(&m.NextValidators, MaxBody)
 }
 
 func (m *InitReply) fields(c *codec) {
@@ -44,7 +43,6 @@ func (m *Follow) fields(c *codec) {
 	c.byteses(&m.Headers, maxHeaders, maxHeader)
 	c.bytes(&m.Commit, MaxBody)
 	c.bytes(&m.Validators, MaxBody)
-	c.bytes(&m.NextValidators, MaxBody)
 }
 
 func (m *FollowReply) fields(c *codec) {

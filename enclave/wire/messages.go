@@ -42,17 +42,16 @@ type Proof struct {
 	Root   []byte // ics23 proof of the store in the app hash
 }
 
-// Init is the first request of a stream and comes once. Header, Commit, Validators and NextValidators are the protobuf
-// encodings of the block from which the enclave follows the chain.
+// Init is the first request of a stream and comes once. Header, Commit and Validators are the protobuf encodings of the block from
+// which the enclave follows the chain.
 type Init struct {
-	ChainID        string
-	Account        [20]byte
-	SectorSize     uint64
-	Platform       []byte // what the platform needs from its host; the simulator's fuse
-	Header         []byte
-	Commit         []byte
-	Validators     []byte
-	NextValidators []byte
+	ChainID    string
+	Account    [20]byte
+	SectorSize uint64
+	Platform   []byte // what the platform needs from its host; the simulator's fuse
+	Header     []byte
+	Commit     []byte
+	Validators []byte
 }
 
 // InitReply introduces the enclave: its keys are fresh.
@@ -65,13 +64,12 @@ type InitReply struct {
 	KEMKey      [32]byte
 }
 
-// Follow moves the trusted head forward: consecutive headers after the head, the commit of the last, the validator set of the last, and
-// the set that the last names as next.
+// Follow moves the trusted head forward: consecutive headers after the head, all of the same validators, the commit of the last and its
+// validator set.
 type Follow struct {
-	Headers        [][]byte
-	Commit         []byte
-	Validators     []byte
-	NextValidators []byte
+	Headers    [][]byte
+	Commit     []byte
+	Validators []byte
 }
 
 // FollowReply is the new trusted head.

@@ -225,16 +225,31 @@ func (c *chain) hash(h int64) [32]byte { return [32]byte(c.blocks[h-1].Hash()) }
 func (c *chain) trust(t testing.TB, h int64, opts lightclient.Options) *lightclient.Client {
 	t.Helper()
 	block := lightclient.Block{Header: c.header(t, h), Commit: c.commit(t, h), Validators: c.validators(t, h)}
-	client, err := lightclient.New(c.id, h, c.hash(h), block, c.validators(t, h+1), opts)
+	client, err := lightclient.New(c.id, h, c.hash(h), block, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return client
 }
 
-// follow brings a client to a height.
+// follow brings a client to a height in one step.
 func (c *chain) follow(t testing.TB, client *lightclient.Client, to int64) error {
-	return client.Follow(c.headers(t, client.Head().Height+1, to), c.commit(t, to), c.validators(t, to), c.validators(t, to+1))
+	return client.Follow(c.headers(t, client.Head().Height+1, to), c.commit(t, to), c.validators(t, to))
+}
+
+// lead brings a client to a height in as many steps as it takes.
+func (c *chain) lead(t testing.TB, client *lightclient.Client, to int64) error {
+	for client.Head().Height < to {
+		from := client.Head().Height + 1
+		n, err := lightclient.Reach(c.headers(t, from, to))
+		if err != nil {
+			return err
+		}
+		if err := c.follow(t, client, from+int64(n)-1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // query reads a value with its proof in the state after a block.

@@ -36,7 +36,6 @@ type Client struct {
 	chainID string
 	period  int64
 	head    Header
-	next    *validatorSet // the set of head.NextValidatorsHash
 	oldest  int64
 	below   [32]byte // LastBlockHash of the oldest
 	ring    []record // by height modulo its length
@@ -49,9 +48,8 @@ type record struct {
 }
 
 // New starts a client at the block of the given height and hash, which is trusted; everything else must follow from it: the
-// header hashes to it, the validators and next validators to the header's hashes, and the commit is valid. Errors are
-// ErrMalformed and ErrUntrusted.
-func New(chainID string, rootHeight int64, rootHash [32]byte, b Block, nextValidators []byte, opts Options) (*Client, error) {
+// header hashes to it, the validators to what it says of them, and the commit is valid. Errors are ErrMalformed and ErrUntrusted.
+func New(chainID string, rootHeight int64, rootHash [32]byte, b Block, opts Options) (*Client, error) {
 	if opts.TrustingPeriod <= 0 || opts.Keep <= 0 || opts.Keep > maxKeep {
 		return nil, errOptions
 	}
@@ -65,15 +63,13 @@ func New(chainID string, rootHeight int64, rootHash [32]byte, b Block, nextValid
 	if h.Height != rootHeight || h.Hash != rootHash {
 		return nil, fmt.Errorf("%w: header is not the trust root", ErrUntrusted)
 	}
-	next, err := verifyBlock(h, b.Commit, b.Validators, nextValidators, nil)
-	if err != nil {
+	if err := verifyBlock(h, b.Commit, b.Validators); err != nil {
 		return nil, err
 	}
 	c := &Client{
 		chainID: chainID,
 		period:  opts.TrustingPeriod,
 		head:    h,
-		next:    next,
 		oldest:  h.Height,
 		below:   h.LastBlockHash,
 		ring:    make([]record, opts.Keep),
@@ -82,10 +78,11 @@ func New(chainID string, rootHeight int64, rootHash [32]byte, b Block, nextValid
 	return c, nil
 }
 
-// Follow moves the head to the last of headers, which are the protobuf encodings of the blocks from head+1 on without a gap.
-// Only the last is proven by signatures; the others by the hashes that lead down from it. commit and validators are the last
-// header's, nextValidators is the set that it names as next. Nothing changes on error: ErrMalformed, ErrUntrusted, ErrExpired.
-func (c *Client) Follow(headers [][]byte, commit, validators, nextValidators []byte) error {
+// Follow moves the head to the last of headers, which are the protobuf encodings of the blocks from head+1 on without a gap. Only the last is
+// proven by signatures, of the set that the head named as next; the others by the hashes that lead down from it. Where validators change a
+// step must end (Reach), for else the change would be believed on no more than the word of those whom it brings. commit and validators are the
+// last header's. Nothing changes on error: ErrMalformed, ErrUntrusted, ErrExpired.
+func (c *Client) Follow(headers [][]byte, commit, validators []byte) error {
 	parsed, err := parseHeaders(headers)
 	if err != nil {
 		return err
@@ -101,12 +98,10 @@ func (c *Client) Follow(headers [][]byte, commit, validators, nextValidators []b
 	if (last.Time-c.head.Time)/1e9 >= c.period {
 		return fmt.Errorf("%w: header %d is %d seconds after the head", ErrExpired, last.Height, (last.Time-c.head.Time)/1e9)
 	}
-	trusted := c.next
-	if last.ValidatorsHash == trusted.hash {
-		trusted = nil // more than 2/3 of the trusted set is asked for anyway
+	if last.ValidatorsHash != c.head.NextValidatorsHash {
+		return fmt.Errorf("%w: header %d is of other validators than the head named: nobody who is known has signed that", ErrUntrusted, last.Height)
 	}
-	next, err := verifyBlock(last, commit, validators, nextValidators, trusted)
-	if err != nil {
+	if err := verifyBlock(last, commit, validators); err != nil {
 		return err
 	}
 	for _, h := range parsed {
@@ -116,8 +111,22 @@ func (c *Client) Follow(headers [][]byte, commit, validators, nextValidators []b
 		}
 		*c.at(h.Height) = newRecord(h)
 	}
-	c.head, c.next = last, next
+	c.head = last
 	return nil
+}
+
+// Reach is how many of headers one step of Follow can take, from the first on: up to where their validators change.
+func Reach(headers [][]byte) (int, error) {
+	parsed, err := parseHeaders(headers)
+	if err != nil {
+		return 0, err
+	}
+	for i, h := range parsed {
+		if h.ValidatorsHash != parsed[0].ValidatorsHash {
+			return i, nil
+		}
+	}
+	return len(parsed), nil
 }
 
 // History remembers headers below the oldest known one, newest first: each must be the block that the one above names as its
@@ -200,8 +209,6 @@ func (c *Client) linked(low, high Header) error {
 		return fmt.Errorf("%w: header %d does not name header %d", ErrUntrusted, high.Height, low.Height)
 	case high.Time <= low.Time:
 		return fmt.Errorf("%w: time does not rise at header %d", ErrUntrusted, high.Height)
-	case high.ValidatorsHash != low.NextValidatorsHash:
-		return fmt.Errorf("%w: header %d has other validators than announced", ErrUntrusted, high.Height)
 	}
 	return nil
 }
@@ -235,25 +242,15 @@ func parseHeaders(headers [][]byte) ([]Header, error) {
 	return parsed, nil
 }
 
-// verifyBlock checks a header's commit and sets and returns the set that it names as next.
-func verifyBlock(h Header, commit, validators, nextValidators []byte, trusted *validatorSet) (*validatorSet, error) {
+// verifyBlock checks a header's commit by the set that the header names.
+func verifyBlock(h Header, commit, validators []byte) error {
 	cm, err := parseCommit(commit)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	own, err := parseSet(validators)
+	set, err := parseSet(validators)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	next, err := parseSet(nextValidators)
-	if err != nil {
-		return nil, err
-	}
-	if next.hash != h.NextValidatorsHash {
-		return nil, fmt.Errorf("%w: next validators are not those that header %d names", ErrUntrusted, h.Height)
-	}
-	if err := verifyCommit(h, cm, own, trusted); err != nil {
-		return nil, err
-	}
-	return next, nil
+	return verifyCommit(h, cm, set)
 }

@@ -27,7 +27,6 @@ func (v validator) address() []byte {
 // validatorSet is a set in its order, which the hash and the commit's signatures follow.
 type validatorSet struct {
 	list  []validator
-	power map[[32]byte]int64 // by key
 	total int64
 	hash  [32]byte
 }
@@ -42,7 +41,7 @@ func parseSet(b []byte) (*validatorSet, error) {
 	if len(p.Validators) == 0 || len(p.Validators) > MaxValidators {
 		return nil, fmt.Errorf("%w: %d validators", ErrMalformed, len(p.Validators))
 	}
-	s := &validatorSet{power: make(map[[32]byte]int64, len(p.Validators))}
+	s, known := &validatorSet{}, make(map[[32]byte]bool, len(p.Validators))
 	leaves := make([][]byte, 0, len(p.Validators))
 	for i, pv := range p.Validators {
 		key, ok := pv.PubKey.Sum.(*cmtcrypto.PublicKey_Ed25519)
@@ -56,7 +55,7 @@ func parseSet(b []byte) (*validatorSet, error) {
 		if v.power <= 0 || v.power > maxPower-s.total {
 			return nil, fmt.Errorf("%w: power of validator %d", ErrMalformed, i)
 		}
-		if _, twice := s.power[v.key]; twice {
+		if known[v.key] {
 			return nil, fmt.Errorf("%w: validator %d is named twice", ErrMalformed, i)
 		}
 		leaf, err := (&cmtproto.SimpleValidator{PubKey: &pv.PubKey, VotingPower: v.power}).Marshal()
@@ -64,7 +63,7 @@ func parseSet(b []byte) (*validatorSet, error) {
 			return nil, fmt.Errorf("%w: validator %d: %w", ErrMalformed, i, err)
 		}
 		s.list = append(s.list, v)
-		s.power[v.key] = v.power
+		known[v.key] = true
 		s.total += v.power
 		leaves = append(leaves, leaf)
 	}
@@ -103,59 +102,41 @@ func parseCommit(b []byte) (*cmtproto.Commit, error) {
 	return &c, nil
 }
 
-// verifyCommit checks that more than 2/3 of own's power signed the header, and more than 1/3 of trusted's unless that is nil.
-//
-// A signature that does not hold counts for nothing, but does not spoil the others. CometBFT verifies by ZIP 215, which takes a
-// few signatures that the standard library refuses; were they fatal here, one validator could stop every light client.
-func verifyCommit(h Header, c *cmtproto.Commit, own, trusted *validatorSet) error {
+// verifyCommit checks that more than 2/3 of a set's power signed the header. A signature that does not hold counts for nothing, but does not
+// spoil the others: they may be enough.
+func verifyCommit(h Header, c *cmtproto.Commit, set *validatorSet) error {
 	if c.Height != h.Height || [32]byte(c.BlockID.Hash) != h.Hash {
 		return fmt.Errorf("%w: commit is for another block", ErrUntrusted)
 	}
-	if own.hash != h.ValidatorsHash {
+	if set.hash != h.ValidatorsHash {
 		return fmt.Errorf("%w: validators are not those of header %d", ErrUntrusted, h.Height)
 	}
-	if len(c.Signatures) != len(own.list) {
-		return fmt.Errorf("%w: %d signatures of %d validators", ErrUntrusted, len(c.Signatures), len(own.list))
+	if len(c.Signatures) != len(set.list) {
+		return fmt.Errorf("%w: %d signatures of %d validators", ErrUntrusted, len(c.Signatures), len(set.list))
 	}
 	// Each signature stands at its validator's place in the set, and a set names no key twice: nobody is counted twice.
 	for i, s := range c.Signatures {
-		if s.BlockIdFlag != cmtproto.BlockIDFlagAbsent && string(s.ValidatorAddress) != string(own.list[i].address()) {
+		if s.BlockIdFlag != cmtproto.BlockIDFlagAbsent && string(s.ValidatorAddress) != string(set.list[i].address()) {
 			return fmt.Errorf("%w: signature %d is another validator's", ErrUntrusted, i)
 		}
 	}
-	var signed, signedTrusted int64
+	var signed int64
 	for i, s := range c.Signatures {
 		if s.BlockIdFlag != cmtproto.BlockIDFlagCommit {
-			continue
-		}
-		v := own.list[i]
-		var trustedPower int64
-		if trusted != nil {
-			trustedPower = trusted.power[v.key]
-		}
-		enough := 3*signed > 2*own.total
-		enoughTrusted := trusted == nil || 3*signedTrusted > trusted.total
-		if enough && (enoughTrusted || trustedPower == 0) {
 			continue
 		}
 		msg, err := signBytes(h.ChainID, c, s)
 		if err != nil {
 			return fmt.Errorf("%w: signature %d: %w", ErrMalformed, i, err)
 		}
-		if !ed25519.Verify(v.key[:], msg, s.Signature) {
+		if !holds(set.list[i].key, msg, s.Signature) {
 			continue
 		}
-		signed += v.power
-		signedTrusted += trustedPower
+		if signed += set.list[i].power; 3*signed > 2*set.total {
+			return nil
+		}
 	}
-	if 3*signed <= 2*own.total {
-		return fmt.Errorf("%w: %d of %d power signed header %d, more than 2/3 needed", ErrUntrusted, signed, own.total, h.Height)
-	}
-	if trusted != nil && 3*signedTrusted <= trusted.total {
-		return fmt.Errorf("%w: %d of %d trusted power signed header %d, more than 1/3 needed", ErrUntrusted, signedTrusted,
-			trusted.total, h.Height)
-	}
-	return nil
+	return fmt.Errorf("%w: %d of %d power signed header %d, more than 2/3 needed", ErrUntrusted, signed, set.total, h.Height)
 }
 
 // signBytes is what a validator signs in a precommit for the commit's block: the canonical vote, led by its length.

@@ -163,12 +163,12 @@ func (c *chain) validators() []byte {
 // init is an Init at the newest block.
 func (c *chain) init(account byte) *wire.Init {
 	return &wire.Init{ChainID: chainID, Account: [20]byte{account}, SectorSize: 4 << 20, Platform: sum("fuse", account),
-		Header: c.header(c.height()), Commit: c.commit(c.height()), Validators: c.validators(), NextValidators: c.validators()}
+		Header: c.header(c.height()), Commit: c.commit(c.height()), Validators: c.validators()}
 }
 
 // follow is a Follow from a height to the newest block.
 func (c *chain) follow(from int64) *wire.Follow {
-	m := &wire.Follow{Commit: c.commit(c.height()), Validators: c.validators(), NextValidators: c.validators()}
+	m := &wire.Follow{Commit: c.commit(c.height()), Validators: c.validators()}
 	for h := from + 1; h <= c.height(); h++ {
 		m.Headers = append(m.Headers, c.header(h))
 	}

@@ -1,0 +1,4 @@
+package lightclient
+
+// Holds is for the tests.
+var Holds = holds
