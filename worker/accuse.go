@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/cella-network/cella/api/beacon"
+	"github.com/cella-network/cella/client"
 )
 
 // Evidence lists the proofs of bad shares that the node's consensus came by, for as long as the chain takes them. *node.Node has them.
 type Evidence func() []*beacon.MsgBadShare
 
-// accusings is how often a proof is posted before it is given up. The first time the block that it is about may not be executed yet.
+// accusings is how often the chain may refuse a proof before it is given up. The first time the block that it is about may not be executed yet.
 const accusings = 5
 
 // accuse posts proofs of bad shares, each until the chain takes it. Others may have been quicker: then the chain refuses ours, and nothing is
@@ -34,6 +35,9 @@ func (s *session) accuse(ctx context.Context) error {
 			if _, err := s.Poster.Post(ctx, &msg); err != nil {
 				if ctx.Err() != nil {
 					return nil
+				}
+				if !client.IsKind(err, client.KindRefused) {
+					continue // it says nothing about the proof
 				}
 				if tries[which]++; tries[which] == accusings {
 					s.Log.Warn("proof of a bad share not accepted", told(err, "validator", which)...)

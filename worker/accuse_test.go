@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -13,7 +12,8 @@ import (
 	"github.com/cella-network/cella/client"
 )
 
-// court takes proofs; one that it has is refused, and one of a third validator until it was posted twice.
+// court takes proofs; one that it has is refused, and one of a third validator until it was posted twice. Proofs of a fourth do not come through to it
+// six times.
 type court struct {
 	mu    sync.Mutex
 	tried []*beacon.MsgBadShare
@@ -34,16 +34,19 @@ func (c *court) Post(_ context.Context, msgs ...sdk.Msg) (client.Result, error) 
 	proof := msgs[0].(*beacon.MsgBadShare)
 	c.tried = append(c.tried, proof)
 	if proof.Validator[0] == 2 {
-		return client.Result{}, errors.New("was punished for it already")
+		return client.Result{}, &client.Error{Kind: client.KindRefused, What: "was punished for it already"}
 	}
 	if proof.Validator[0] == 3 && c.times(3, proof.Height) < 3 {
-		return client.Result{}, errors.New("height 5 is not one of the last 1000 blocks")
+		return client.Result{}, &client.Error{Kind: client.KindRefused, What: "height 5 is not one of the last 1000 blocks"}
+	}
+	if proof.Validator[0] == 4 && c.times(4, proof.Height) <= 6 {
+		return client.Result{}, &client.Error{Kind: client.KindFunds, What: "the account has no coins"}
 	}
 	return client.Result{}, nil
 }
 
 // Each proof is taken once, in the operator's name. One that is refused is tried again, since its block may not be executed yet, but not for ever:
-// somebody else may have posted it before.
+// somebody else may have posted it before. What does not come through to the chain is tried as long as it is listed.
 func TestProofsArePostedUntilTaken(t *testing.T) {
 	lists, ctx := make(chan []*beacon.MsgBadShare), t.Context()
 	c := new(court)
@@ -53,8 +56,8 @@ func TestProofsArePostedUntilTaken(t *testing.T) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.accuse(ctx) }()
-	first := []*beacon.MsgBadShare{{Validator: []byte{1}, Height: 5}, {Validator: []byte{2}, Height: 5}, {Validator: []byte{3}, Height: 5}}
-	later := append(first[1:3:3], &beacon.MsgBadShare{Validator: []byte{1}, Height: 6})
+	first := []*beacon.MsgBadShare{{Validator: []byte{1}, Height: 5}, {Validator: []byte{2}, Height: 5}, {Validator: []byte{3}, Height: 5}, {Validator: []byte{4}, Height: 5}}
+	later := append(first[1:4:4], &beacon.MsgBadShare{Validator: []byte{1}, Height: 6})
 	for _, listed := range [][]*beacon.MsgBadShare{first, first, later, later, later, later, later} {
 		lists <- listed // each look takes one
 		s.heads.moved.pulse()
@@ -68,7 +71,7 @@ func TestProofsArePostedUntilTaken(t *testing.T) {
 		validator byte
 		height    int64
 		times     int
-	}{{1, 5, 1}, {1, 6, 1}, {2, 5, accusings}, {3, 5, 3}} {
+	}{{1, 5, 1}, {1, 6, 1}, {2, 5, accusings}, {3, 5, 3}, {4, 5, 7}} {
 		if n := c.times(want.validator, want.height); n != want.times {
 			t.Errorf("%d posts about %d at %d, want %d", n, want.validator, want.height, want.times)
 		}

@@ -20,11 +20,9 @@ import (
 
 const (
 	keyPurpose = beacon.Purpose
-	keyAgain   = 3       // blocks after which a replay that the enclave refused begins anew
-	askAfter   = 2       // blocks that shares of a confirmed group may be missing before a repair is asked for
-	askEvery   = 20      // blocks between two askings
-	postBytes  = 1 << 18 // of messages in one transaction, unless one is larger
-	postCount  = 16      // messages
+	keyAgain   = 3  // blocks after which a replay that the enclave refused begins anew
+	askAfter   = 2  // blocks that shares of a confirmed group may be missing before a repair is asked for
+	askEvery   = 20 // blocks between two askings
 )
 
 // errNoKeys says that no enclave of this node can sign now.
@@ -136,7 +134,7 @@ func (k *keyring) settle(ctx context.Context, at int64) error {
 	}
 	m := wire.Settle{Purpose: keyPurpose, Charge: p}
 	if charge.Group != k.charge.Group {
-		if m.Group, err = k.group(ctx, charge.Group); err != nil {
+		if m.Group, err = k.group(client.AtHeight(ctx, at), charge.Group); err != nil {
 			return err
 		}
 	}
@@ -220,10 +218,21 @@ func (k *keyring) perform(ctx context.Context, at int64) error {
 		k.Metrics.ceremonies.WithLabelValues(result(reply.Phase)).Inc()
 		k.Log.Info("a ceremony of the network's key has ended", "ceremony", c.id, "result", result(reply.Phase))
 	}
-	k.tell(ctx, "ceremony", c, reply.Messages, func(messages []committee.Signed) sdk.Msg {
+	k.tell(ctx, "ceremony", c, k.atOnce(setup, reply.Phase), reply.Messages, func(messages []committee.Signed) sdk.Msg {
 		return &committee.MsgPost{Member: k.Address, Purpose: keyPurpose, Messages: messages}
 	})
 	return nil
+}
+
+// atOnce is how many messages of a ceremony's phase fit into a transaction.
+func (k *keyring) atOnce(setup committee.Setup, phase uint8) int {
+	shares := 0
+	for _, s := range setup.Seats {
+		if s.Account == k.Address {
+			shares = int(s.Shares)
+		}
+	}
+	return threshold.Posted(threshold.Phase(phase), int(setup.Threshold), shares)
 }
 
 // begin begins the replay of a ceremony, if this node has a part in it: a seat, or shares that are handed on.
@@ -322,7 +331,8 @@ func (k *keyring) repair(ctx context.Context, at int64, c *playback, repair comm
 		k.Metrics.ceremonies.WithLabelValues("repair_" + result(reply.Phase)).Inc()
 		k.Log.Info("a repair of shares has ended", "of", repair.Account, "attempt", repair.Attempt, "result", result(reply.Phase))
 	}
-	k.tell(ctx, repair.Account, c, reply.Messages, func(messages []committee.Signed) sdk.Msg {
+	// One at once: of several complaints the first ends the repair.
+	k.tell(ctx, repair.Account, c, 1, reply.Messages, func(messages []committee.Signed) sdk.Msg {
 		return &committee.MsgPostRepair{Member: k.Address, Purpose: keyPurpose, Account: repair.Account, Messages: messages}
 	})
 	return nil
@@ -381,9 +391,9 @@ func result(phase uint8) string {
 	return "failed"
 }
 
-// tell posts messages of a ceremony or repair, as many in a transaction as are well below the size of a block. What the chain did not take
-// the enclave says again.
-func (k *keyring) tell(ctx context.Context, about string, c *playback, statements []wire.Statement, message func([]committee.Signed) sdk.Msg) {
+// tell posts messages of a ceremony or repair, in each transaction no more of them, and of their bytes, than fit. What the chain did not take the
+// enclave says again.
+func (k *keyring) tell(ctx context.Context, about string, c *playback, atOnce int, statements []wire.Statement, message func([]committee.Signed) sdk.Msg) {
 	if len(statements) == 0 || c.over || c.ended && !k.standing.Holds {
 		return
 	}
@@ -392,7 +402,7 @@ func (k *keyring) tell(ctx context.Context, about string, c *playback, statement
 		var part []committee.Signed
 		size := 0
 		for _, s := range statements {
-			if size += len(s.Message); len(part) > 0 && (size > postBytes || len(part) == postCount) {
+			if size += len(s.Message); len(part) > 0 && (size > threshold.MaxPostedBytes || len(part) == atOnce) {
 				break
 			}
 			part = append(part, committee.Signed{Message: s.Message, Signature: s.Sig[:]})

@@ -262,14 +262,18 @@ func signedBy(k *keyring) func([]committee.Signed) sdk.Msg {
 // Messages are spread over transactions that stay well below a block, in their order.
 func TestTell(t *testing.T) {
 	for name, tc := range map[string]struct {
-		sizes []int
-		want  []int // messages of each transaction
+		atOnce int
+		sizes  []int
+		want   []int // messages of each transaction
 	}{
-		"nothing":         {nil, nil},
-		"one":             {[]int{10}, []int{1}},
-		"many small ones": {slices.Repeat([]int{1000}, 40), []int{16, 16, 8}},
-		"large ones":      {[]int{200 << 10, 50 << 10, 50 << 10, 200 << 10}, []int{2, 2}},
-		"too large":       {[]int{1, 400 << 10, 1}, []int{1, 1, 1}},
+		"nothing":                   {16, nil, nil},
+		"one":                       {16, []int{10}, []int{1}},
+		"many small ones":           {16, slices.Repeat([]int{1000}, 40), []int{16, 16, 8}},
+		"short but dear":            {3, slices.Repeat([]int{300}, 7), []int{3, 3, 1}},
+		"deals of a hundred":        {16, slices.Repeat([]int{13_040}, 11), []int{5, 5, 1}},
+		"large ones":                {16, []int{40 << 10, 20 << 10, 20 << 10, 40 << 10}, []int{2, 2}},
+		"as many bytes as may be":   {16, []int{40 << 10, 24 << 10, 1}, []int{2, 1}},
+		"more than one may ever be": {16, []int{1, 100 << 10, 1}, []int{1, 1, 1}},
 	} {
 		p := new(poster)
 		k := newKeyring(p)
@@ -277,7 +281,7 @@ func TestTell(t *testing.T) {
 		for i, n := range tc.sizes {
 			statements = append(statements, wire.Statement{Message: append([]byte{byte(i)}, make([]byte, n-1)...)})
 		}
-		k.tell(t.Context(), "x", new(playback), statements, signedBy(k))
+		k.tell(t.Context(), "x", new(playback), tc.atOnce, statements, signedBy(k))
 		k.posts.Wait()
 		var got []int
 		next := byte(0)
@@ -297,26 +301,46 @@ func TestTell(t *testing.T) {
 	}
 }
 
+// The more a message makes the chain compute, the fewer come at once.
+func TestDearMessagesComeFew(t *testing.T) {
+	k := newKeyring(new(poster))
+	for name, tc := range map[string]struct {
+		account string
+		phase   threshold.Phase
+		want    int
+	}{
+		"deals of a large holder":           {k.Address, threshold.PhaseDeal, 16},
+		"complaints of a large holder":      {k.Address, threshold.PhaseComplain, 5},
+		"its keys":                          {k.Address, threshold.PhaseReady, 5},
+		"deals of who has no seat any more": {"cella1y", threshold.PhaseDeal, 16},
+	} {
+		setup := committee.Setup{Threshold: 100, Seats: []committee.Seat{{Account: "cella1z", Shares: 1}, {Account: tc.account, Shares: 50}}}
+		if n := k.atOnce(setup, uint8(tc.phase)); n != tc.want {
+			t.Errorf("%s: %d at once, want %d", name, n, tc.want)
+		}
+	}
+}
+
 // What is being posted is not posted again, and what follows a refusal waits for the next block.
 func TestTellOnceAtATime(t *testing.T) {
 	p := &poster{gate: make(chan struct{}), fail: 1}
 	k := newKeyring(p)
 	statements := []wire.Statement{{Message: make([]byte, 200<<10)}, {Message: make([]byte, 200<<10)}}
-	k.tell(t.Context(), "x", new(playback), statements, signedBy(k))
-	k.tell(t.Context(), "x", new(playback), statements, signedBy(k))
+	k.tell(t.Context(), "x", new(playback), 16, statements, signedBy(k))
+	k.tell(t.Context(), "x", new(playback), 16, statements, signedBy(k))
 	close(p.gate)
 	k.posts.Wait()
 	if len(p.msgs) != 1 {
 		t.Errorf("%d transactions, the first of which was refused", len(p.msgs))
 	}
-	k.tell(t.Context(), "x", new(playback), statements, signedBy(k))
+	k.tell(t.Context(), "x", new(playback), 16, statements, signedBy(k))
 	k.posts.Wait()
 	if len(p.msgs) != 3 {
 		t.Errorf("%d transactions after another try", len(p.msgs))
 	}
 	// Keys of shares that came late are of no use to the chain while it has other ones, or knows them.
 	for name, c := range map[string]*playback{"known": {ended: true, over: true}, "not held": {ended: true}} {
-		k.tell(t.Context(), name, c, statements, signedBy(k))
+		k.tell(t.Context(), name, c, 16, statements, signedBy(k))
 	}
 	k.posts.Wait()
 	if len(p.msgs) != 3 {

@@ -49,14 +49,22 @@ func (r Rules) counted(n Node) uint64 {
 	return n.Effective()
 }
 
+// Lacks is how much own stake an operator is short of what MinOwn asks.
+func (r Rules) Lacks(n Node) uint64 { return r.MinOwn - min(n.Own, r.MinOwn) }
+
 // Bond adds stake, the operator's own or guaranteed. Nobody may bond above the limit, so that only storage that is lost, never coins
-// that are added, thins out what those earn that are there.
+// that are added, thins out what those earn that are there. But as long as any of its stake counts, an operator may bond what MinOwn asks: else
+// guarantors that fill its room would keep it from being elected and paid, themselves included.
 func (r Rules) Bond(n Node, coins uint64, own bool) (Node, error) {
 	if err := n.check(); err != nil {
 		return n, err
 	}
 	all := n.Own + n.Guaranteed
-	if room := n.Storage.Limit - min(all, n.Storage.Limit); coins == 0 || coins > room {
+	room := n.Storage.Limit - min(all, n.Storage.Limit)
+	if own && n.Storage.Limit >= r.PowerUnit {
+		room = max(room, r.Lacks(n))
+	}
+	if coins == 0 || coins > room {
 		return n, fmt.Errorf("%w: %s has %d bonded and a limit of %d, room for %d, not for %d; %d proven bytes would do", ErrLimit,
 			n.Address, all, n.Storage.Limit, room, coins, r.BytesFor(all+min(coins, MaxCoins)))
 	}

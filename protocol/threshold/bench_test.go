@@ -185,3 +185,55 @@ func perOp(b *testing.B, do func()) {
 	}
 	b.ReportMetric(float64((cpu()-from).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
+
+// BenchmarkOpen is what a complaint of the seat that is repaired costs, about the largest helper: some seats have 95 % of the stake.
+func BenchmarkOpen(b *testing.B) {
+	for _, large := range []int{4, 5, 7, 10, 15} {
+		b.Run(fmt.Sprintf("large=%d", large), func(b *testing.B) {
+			stakes := make([]uint64, MaxMembers)
+			for i := range stakes {
+				if stakes[i] = uint64(5 * 1000 / (MaxMembers - large)); i < large {
+					stakes[i] = uint64(95 * 1000 / large)
+				}
+			}
+			weights, err := Weigh(stakes)
+			must(b, err)
+			setup := Setup{ID: ID{ChainID: "c", Purpose: "p", Epoch: 1}, Threshold: weights.Threshold}
+			var helpers []int
+			for i, n := range weights.Shares {
+				if n == 0 {
+					break
+				}
+				setup.Seats = append(setup.Seats, Seat{Account: [20]byte{1, byte(i)}, Shares: n})
+				if i > 0 {
+					helpers = append(helpers, i)
+				}
+			}
+			tm := conjure(b, setup, 4)
+			r, err := NewRepair(tm.group, 1, 0, helpers)
+			must(b, err)
+			sides := map[int]*Repairer{}
+			for i := range setup.Seats {
+				side, message, err := JoinRepair(r, i, seeded(uint64(i)))
+				must(b, err)
+				must(b, r.Accept(setup.Seats[i].Account, message))
+				sides[i] = side
+			}
+			must(b, r.Advance())
+			message, err := sides[r.helpers[0]].Contribute(r, tm.shares[r.helpers[0]])
+			must(b, err)
+			must(b, r.Accept(setup.Seats[r.helpers[0]].Account, message))
+			for at := range r.helpers { // others' blinds are added as well
+				r.given[at] = r.given[0]
+			}
+			shared := timesSecret(r.keyOf(r.helpers[0]), &sides[0].key)
+			b.ReportMetric(float64(len(r.numbers[0])), "shares")
+			b.ReportMetric(float64(r.group.Threshold), "threshold")
+			perOp(b, func() {
+				if _, ok := r.open(0, shared); !ok {
+					b.Fatal("does not fit")
+				}
+			})
+		})
+	}
+}

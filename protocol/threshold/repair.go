@@ -206,12 +206,16 @@ func (r *Repair) agree() bool {
 	return true
 }
 
-// expected commits to what a helper has to give: its shares' worth, plus the blinds with those after it, minus those before.
-func (r *Repair) expected(at, share int) *point {
-	var worth []point
+// worth commits to a helper's shares, whichever are lost.
+func (r *Repair) worth(at int) (worth []point) {
 	for _, x := range r.numbers[at] {
 		worth = append(worth, *evalPublic(r.group.commits, x))
 	}
+	return worth
+}
+
+// expected commits to what a helper has to give: its shares' worth at a lost one, plus the blinds with those after it, minus those before.
+func (r *Repair) expected(at, share int, worth []point) *point {
 	var sum blst.P1
 	sum.FromAffine(sumOfProducts(worth, r.factors(at, share)))
 	for other := range r.helpers {
@@ -242,8 +246,9 @@ func (r *Repair) open(at int, shared *point) ([]scalar, bool) {
 	if !ok {
 		return nil, false
 	}
+	worth := r.worth(at)
 	for k := range parts {
-		if !new(point).From(&parts[k]).Equals(r.expected(at, k)) {
+		if !new(point).From(&parts[k]).Equals(r.expected(at, k, worth)) {
 			wipe(parts)
 			return nil, false
 		}

@@ -1,11 +1,13 @@
 package beacon
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	api "github.com/cella-network/cella/api/beacon"
 	"github.com/cella-network/cella/protocol/beacon"
@@ -100,6 +102,30 @@ func TestBadShare(t *testing.T) {
 	wrong := beacon.Extension{Epoch: 2, Partials: []beacon.Partial{{Height: 21, Points: w.teams[1].partial(0, message(2, 21))}}}
 	if err := post(w.signedBy("ann", 21, 0, wrong)); err != nil {
 		t.Error("ann has the last seat of the new group, not the first:", err)
+	}
+}
+
+// dear is a court whose verdicts take much: it slashes thousands of coins on their way out.
+type dear struct{ *world }
+
+func (d dear) Punish(ctx context.Context, consensus [20]byte, height int64, rule string) error {
+	sdk.UnwrapSDKContext(ctx).GasMeter().ConsumeGas(1<<30, "coins on their way out")
+	return d.world.Punish(ctx, consensus, height, rule)
+}
+
+// However much there is to slash, a proof fits into a transaction.
+func TestBadShareOfMuchStake(t *testing.T) {
+	w := running(t, 12)
+	w.keeper.Join(w, dear{w})
+	e := beacon.Extension{Epoch: 1, Partials: []beacon.Partial{{Height: 10, Points: w.teams[0].partial(1, message(1, 10))}}}
+	ctx := w.at(w.height + 1).WithGasMeter(storetypes.NewGasMeter(20_000_000))
+	defer func() {
+		if r := recover(); r != nil || len(w.punished) != 1 {
+			t.Errorf("%v, punished: %v", r, w.punished)
+		}
+	}()
+	if _, err := (msgServer{w.keeper}).BadShare(ctx, w.signedBy("ann", 10, 0, e)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -73,8 +73,11 @@ func TestPostRefuses(t *testing.T) {
 		"for another purpose":    {purpose: "files", messages: good, want: `no group for "files"`},
 		"for a strange purpose":  {purpose: "a\x00b", messages: good, want: ""},
 		"without messages":       {messages: func() []api.Signed { return nil }, want: "0 messages"},
-		"with too many messages": {messages: func() []api.Signed { return make([]api.Signed, maxMessages+1) }, want: "65 messages"},
-		"that is too long":       {messages: func() []api.Signed { return ann.signed(make([]byte, maxMessage+1)) }, want: "message of 131073 bytes"},
+		"with too many messages": {messages: func() []api.Signed { return make([]api.Signed, threshold.MaxPosted+1) }, want: "17 messages"},
+		"that is too long":       {messages: func() []api.Signed { return ann.signed(make([]byte, threshold.MaxPostedBytes+1)) }, want: "message of 65537 bytes"},
+		"that are too long together": {messages: func() []api.Signed {
+			return ann.signed(make([]byte, threshold.MaxPostedBytes/2), make([]byte, threshold.MaxPostedBytes/2+1))
+		}, want: "message of 32769 bytes"},
 		"with half a signature": {messages: func() []api.Signed {
 			return []api.Signed{{Message: w.keyOf("ann"), Signature: make([]byte, 32)}}
 		}, want: "signature of 32"},
@@ -277,57 +280,6 @@ func TestRepairGas(t *testing.T) {
 	after, pairs := gas(), uint64(now.Keys.Threshold*now.Keys.Threshold*now.Keys.Seats[3].Shares)
 	if after < before+5*pairs {
 		t.Errorf("%d gas before helpers are chosen and %d after, for %d pairs of shares", before, after, pairs)
-	}
-}
-
-// Whoever holds how much: the dearest message of a repair that may begin fits into a transaction, and so does its longest. What is kept of a repair
-// stays small.
-func TestRepairsFit(t *testing.T) {
-	const txGas, txBytes = 20_000_000, 256 << 10 // chain/app's, for a transaction
-	repaired, handed := 0, 0
-	for n := 4; n <= threshold.MaxMembers; n += 4 {
-		for whales := 0; whales <= 6; whales++ {
-			for _, percent := range []uint64{3, 10, 15, 30} { // of all, each
-				if whales*int(percent) > 90 {
-					continue
-				}
-				var stakes []uint64
-				for i := range n {
-					stake := (100 - uint64(whales)*percent) * 1000 / uint64(n-min(whales, n-1))
-					if i < whales {
-						stake = percent * 1000
-					}
-					stakes = append(stakes, stake)
-				}
-				weights, err := threshold.Weigh(stakes)
-				must(t, err)
-				g := &threshold.Group{Threshold: weights.Threshold}
-				for _, shares := range weights.Shares {
-					g.Seats = append(g.Seats, threshold.Seat{Shares: shares})
-				}
-				for seat, s := range g.Seats {
-					blinds := g.Blinds(seat)
-					if blinds > threshold.MaxBlinds {
-						handed++
-						continue
-					}
-					repaired++
-					contribution := 200 + (len(g.Seats)-1)*s.Shares*48 + s.Shares*32
-					for _, phase := range []threshold.Phase{threshold.PhaseDeal, threshold.PhaseComplain} {
-						read, each := repairCost(g, seat, name(phase), blinds*96+len(g.Seats)*(50+s.Shares*32))
-						if phase == threshold.PhaseDeal {
-							each += gasPerByte * uint64(contribution)
-						}
-						if gas := read + each; gas > txGas*3/4 || contribution > maxMessage || contribution > txBytes/2 {
-							t.Errorf("%d members, %d of them with %d%%, %d shares lost: %d gas, a contribution of %d bytes in phase %s", n, whales, percent, s.Shares, gas, contribution, name(phase))
-						}
-					}
-				}
-			}
-		}
-	}
-	if repaired < 1000 || handed < 100 {
-		t.Errorf("%d repairs and %d handovers were looked at", repaired, handed)
 	}
 }
 

@@ -68,14 +68,17 @@ func (k *Keeper) Begin(ctx context.Context, purpose string, members []threshold.
 		return err
 	}
 	p, going, err := k.going(ctx, purpose)
-	if err != nil || going && slices.EqualFunc(p.Members, stored(members), sameMember) {
+	if err != nil {
 		return err
 	}
 	if !slices.EqualFunc(s.office.Wanted, members, func(a api.Member, b threshold.Stakeholder) bool { return bytes.Equal(a.Account, b.Account[:]) }) {
 		s.office.Failures = 0 // of others: they say nothing about these
 	}
-	s.office.Wanted, s.office.Next = stored(members), height(ctx)
-	if s.waits() {
+	s.office.Wanted = stored(members)
+	if going && slices.EqualFunc(p.Members, s.office.Wanted, sameMember) { // whoever began it: if it fails it is tried again
+		return k.offices.Set(ctx, purpose, s.office)
+	}
+	if s.office.Next = height(ctx); s.waits() {
 		return k.offices.Set(ctx, purpose, s.office)
 	}
 	if going {
@@ -203,7 +206,10 @@ func (k *Keeper) succeed(ctx context.Context, r *running) error {
 	if len(r.kept.Old) == 0 {
 		reason = reasonFresh
 	}
-	s.office.Wanted, s.office.Next = r.kept.Members, 0
+	s.office.Next = 0
+	if len(r.kept.Old) == 0 || len(s.office.Wanted) > 0 { // else it is one for lost shares
+		s.office.Wanted = r.kept.Members
+	}
 	if err := k.gathered.Remove(ctx, r.purpose); err != nil {
 		return err
 	}
@@ -230,7 +236,7 @@ func (k *Keeper) fail(ctx context.Context, r *running) error {
 	return k.heir.Failed(ctx, r.purpose)
 }
 
-// goBack puts the group before in charge again if the new one has signed nothing, and hands on anew later.
+// goBack puts the group before in charge again if the new one has signed nothing, and hands on anew later, unless that was for lost shares.
 func (k *Keeper) goBack(ctx context.Context, purpose string) error {
 	s, err := k.standing(ctx, purpose)
 	if err != nil || s.first || s.charge.Confirmed || len(s.office.Before) == 0 || s.office.Gone || height(ctx) < s.charge.From+s.params.ConfirmBlocks {
@@ -241,8 +247,10 @@ func (k *Keeper) goBack(ctx context.Context, purpose string) error {
 		return err
 	}
 	s.office.Before, s.office.Gone, s.office.Attempt = s.charge.Marshal(), true, 0
-	s.office.Failures++
-	s.office.Next = height(ctx) + s.params.RetryBlocks
+	if len(s.office.Wanted) > 0 {
+		s.office.Failures++
+		s.office.Next = height(ctx) + s.params.RetryBlocks
+	}
 	charge := threshold.Charge{Epoch: s.charge.Epoch + 1, From: height(ctx) + 2, Group: before.Group}
 	return k.appoint(ctx, purpose, charge, s.office, reasonBack)
 }

@@ -16,8 +16,14 @@ import (
 )
 
 const (
-	maxMessages = 64
-	maxMessage  = 128 << 10 // bytes; a deal of the largest group has 41 kB
+	// maxRepairGas is what a message of a repair may take: with what is paid for the transaction beside it, and what wallets ask for above
+	// what they simulated, it stays below a transaction's limit.
+	maxRepairGas = 14_000_000
+
+	// Bytes of a helper's message.
+	repairHead  = 200
+	repairBlind = 48 // kept in twice as many
+	repairPart  = 32 // sealed
 
 	// A millisecond of work costs about 100 000, so that a full block of these messages is a second of it. The store is free beside that.
 	gasMessage = 50_000  // signature and proof
@@ -26,6 +32,8 @@ const (
 	gasPerOld  = 2       // a byte of a ceremony or repair that is read and written
 	gasPairing = 150_000 // keys in G2 held against commitments in G1
 	gasPerTerm = 400     // of a commitment that is evaluated: threshold times shares
+	gasPerLost = 10_000  // share that is repaired: its commitment, beside the products in it
+	gasProduct = 8_000   // of a helper's commitment and a coefficient: one for each lost share
 	gasPerPair = 5       // of shares whose difference is a factor of a coefficient: a repair's are made anew for each transaction
 	gasAsk     = 200_000
 )
@@ -194,6 +202,25 @@ func (k msgServer) repairGas(ctx context.Context, meter storetypes.GasMeter, pur
 	return each, nil
 }
 
+// repairable says whether each message of a repair fits into a transaction, whoever helps.
+func (k *Keeper) repairable(g *threshold.Group, seat int) bool {
+	blinds, lost := g.Blinds(seat), g.Seats[seat].Shares
+	contribution := repairHead + (len(g.Seats)-1)*lost*repairBlind + lost*repairPart
+	if blinds > k.blinds || contribution > threshold.MaxPostedBytes {
+		return false
+	}
+	state := 2*repairBlind*blinds + len(g.Seats)*(repairHead+lost*repairPart)
+	for _, m := range []struct {
+		phase threshold.Phase
+		bytes int
+	}{{threshold.PhaseDeal, contribution}, {threshold.PhaseComplain, 2 * repairHead}} {
+		if read, each := repairCost(g, seat, name(m.phase), state); read+each+gasPerByte*uint64(m.bytes) > maxRepairGas {
+			return false
+		}
+	}
+	return true
+}
+
 // repairCost is what reading a repair takes, and what each message for it does beside its bytes.
 func repairCost(g *threshold.Group, seat int, phase string, state int) (read, each uint64) {
 	read, each = gasPerSeat*uint64(len(g.Seats))+gasPerOld*uint64(state), gasMessage
@@ -206,9 +233,14 @@ func repairCost(g *threshold.Group, seat int, phase string, state int) (read, ea
 		for _, s := range g.Seats {
 			most = max(most, s.Shares)
 		}
-		each += gasPerTerm * uint64(g.Threshold*most*lost)
+		each += gasPerTerm*uint64(g.Threshold*most) + uint64(lost)*(gasPerLost+gasOfSum(most))
 	}
 	return read, each
+}
+
+// gasOfSum is what a sum of products takes. Many are added up together for less.
+func gasOfSum(products int) uint64 {
+	return min(gasProduct*uint64(products), 170_000+1_000*uint64(products))
 }
 
 func (k msgServer) UpdateParams(ctx context.Context, msg *api.MsgUpdateParams) (*api.MsgUpdateParamsResponse, error) {
@@ -226,14 +258,16 @@ func (k msgServer) sender(ctx context.Context, member string, messages []api.Sig
 	if from, err = k.member(member); err != nil {
 		return from, nil, err
 	}
-	if len(messages) == 0 || len(messages) > maxMessages {
-		return from, nil, ErrRefused.Wrapf("%d messages, want 1 to %d", len(messages), maxMessages)
+	if len(messages) == 0 || len(messages) > threshold.MaxPosted {
+		return from, nil, ErrRefused.Wrapf("%d messages, want 1 to %d", len(messages), threshold.MaxPosted)
 	}
+	room := threshold.MaxPostedBytes
 	for _, m := range messages {
-		if len(m.Message) > maxMessage || len(m.Signature) != ed25519.SignatureSize {
+		if len(m.Message) > room || len(m.Signature) != ed25519.SignatureSize {
 			return from, nil, ErrRefused.Wrapf("message of %d bytes with a signature of %d, want at most %d and %d",
-				len(m.Message), len(m.Signature), maxMessage, ed25519.SignatureSize)
+				len(m.Message), len(m.Signature), room, ed25519.SignatureSize)
 		}
+		room -= len(m.Message)
 	}
 	key, err = k.active(ctx, from)
 	return from, key, err

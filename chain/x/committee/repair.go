@@ -44,7 +44,7 @@ func (k *Keeper) ask(ctx context.Context, purpose string, account [20]byte, epoc
 	if seat < 0 {
 		return ErrRefused.Wrap("repair of an account without a seat")
 	}
-	if g.Blinds(seat) > k.blinds {
+	if !k.repairable(g, seat) {
 		return k.renew(ctx, purpose, account)
 	}
 	params, err := k.params.Get(ctx)

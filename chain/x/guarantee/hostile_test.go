@@ -3,6 +3,7 @@ package guarantee
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
 	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
 	cryptotypes "github.com/cosmos/cosmos-sdk/crypto/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
 	v1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
@@ -275,4 +277,69 @@ func TestOneBlockMore(t *testing.T) {
 	if got := w.readable(strings.Join(events(w.ctx), "\n")); !strings.Contains(got, "unbonding=3000000") {
 		t.Error(got)
 	}
+}
+
+// Who was slashed a little below min_own bonds what it lacks, however full its limit is and however little that may be: guarantors can't keep it out.
+func TestLackingStakeIsTaken(t *testing.T) {
+	p := params
+	p.MinOwn = 100 * cella
+	w := newWorld(t, p)
+	for _, name := range []string{"ann", "bob", "cat", "dan"} {
+		if err := w.validator(t, name, 100*cella, 10); err != nil {
+			t.Fatal(err)
+		}
+		w.bytes[name] = 200 * gib
+	}
+	w.start(t)
+	w.era(t)
+	w.era(t)
+	w.fresh = true
+	w.block(t)
+	if err := w.bond(t, "ann", "gil", 100*cella); err != nil {
+		t.Fatal(err)
+	}
+	slash := func(hundredths int64) {
+		if _, err := w.keeper.Staking().SlashWithInfractionReason(w.ctx, sdk.ConsAddress(addressOf(string(keyOf("ann").Key))), w.ctx.BlockHeight(), 0,
+			sdkmath.LegacyNewDecWithPrec(hundredths, 4), stakingtypes.Infraction_INFRACTION_DOWNTIME); err != nil {
+			t.Fatal(err)
+		}
+		w.count(w.ctx)
+	}
+	bond := func(who string, amount int64, taken bool) {
+		t.Helper()
+		if err := w.bond(t, "ann", who, amount); (err == nil) != taken || err != nil && !errors.Is(err, ErrRefused) {
+			t.Errorf("%d of %s: %v", amount, who, err)
+		}
+	}
+	slash(1)
+	bond("gil", cella/100, false)
+	bond("ann", cella, false)
+	bond("ann", cella/100-1, false)
+	w.era(t)
+	if paid, elected := w.counts(t, "ann"); paid || elected {
+		t.Errorf("with less than min_own: paid %v, elected %v", paid, elected)
+	}
+	bond("ann", cella/100, true)
+	bond("ann", cella/100, false)
+	w.era(t)
+	if paid, elected := w.counts(t, "ann"); !paid || !elected {
+		t.Errorf("with min_own: paid %v, elected %v", paid, elected)
+	}
+	slash(100)
+	bond("gil", 2*cella, true)
+	bond("gil", cella, false)
+	bond("ann", 2*cella, false)
+	bond("ann", cella, true)
+	bond("ann", cella, false)
+}
+
+// counts plays an era and says whether a node is paid for it and in the set that is elected at its end.
+func (w *world) counts(t testing.TB, name string) (paid, elected bool) {
+	t.Helper()
+	w.done = w.begun != nil
+	for _, l := range w.era(t) {
+		l = w.readable(l)
+		paid = paid || strings.HasPrefix(l, "Paid ") && strings.Contains(l, "operator="+name+" own=")
+	}
+	return paid, slices.ContainsFunc(w.begun, func(m threshold.Stakeholder) bool { return nameOf(m.Account[:]) == name })
 }

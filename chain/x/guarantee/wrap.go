@@ -170,9 +170,6 @@ func (k *Keeper) bond(ctx context.Context, validator, delegator string, amount m
 	if err != nil {
 		return err
 	}
-	if amount.LT(intOf(r.PowerUnit)) {
-		return dust(r)
-	}
 	record, err := k.record(ctx, account)
 	if err != nil {
 		return err
@@ -181,7 +178,11 @@ func (k *Keeper) bond(ctx context.Context, validator, delegator string, amount m
 	if err != nil {
 		return err
 	}
-	if _, err := r.Bond(o.now, sum(amount), delegator == "" || delegator == o.now.Address); err != nil {
+	own := delegator == "" || delegator == o.now.Address
+	if amount.LT(intOf(r.PowerUnit)) && !(own && amount.Equal(intOf(r.Lacks(o.now)))) { // with what it lacks, all that can leave is no dust
+		return dust(r)
+	}
+	if _, err := r.Bond(o.now, sum(amount), own); err != nil {
 		return refused(err)
 	}
 	return nil
