@@ -28,7 +28,6 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
 
-	"github.com/cella-network/cella/api/attest"
 	api "github.com/cella-network/cella/api/beacon"
 	"github.com/cella-network/cella/api/committee"
 	"github.com/cella-network/cella/api/guarantee"
@@ -171,19 +170,13 @@ func quick(g app.Genesis) error {
 	}); err != nil {
 		return err
 	}
-	var at attest.GenesisState
-	if err := g.Change("attest", &at, func() error { return nil }); err != nil {
+	if err := devnet.Steady(g); err != nil {
 		return err
 	}
 	var gu guarantee.GenesisState
 	if err := g.Change("guarantee", &gu, func() error {
 		gu.Params.Rate *= 8 // one sector is as good as a devnet's eight
-		// Who is killed misses proofs: it keeps its power all the same, or the set would follow the faults.
-		gu.Params.EraBlocks, gu.Params.GraceEras = 60, 50
-		limit := guarantee.Storage{Limit: 200_000_000, Base: 200_000_000} // as if a sector had been proven
-		for _, operator := range at.Params.Bootstrap {
-			gu.Nodes = append(gu.Nodes, guarantee.GenesisNode{Operator: operator, Node: guarantee.Node{Storage: limit}})
-		}
+		gu.Params.EraBlocks = 60
 		return nil
 	}); err != nil {
 		return err
