@@ -166,7 +166,7 @@ func writeSettings(cfg Config, info Info, i int) error {
 	s.App.GRPC.Address = n.GRPC
 	s.App.API.Address = "tcp://" + strings.TrimPrefix(n.REST, "http://")
 	s.App.IAVLCacheSize = 5000
-	s.App.StateSync.SnapshotInterval = 500
+	s.App.StateSync.SnapshotInterval = 100
 	if err := s.Write(n.Home); err != nil {
 		return err
 	}

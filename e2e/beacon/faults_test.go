@@ -66,6 +66,7 @@ func (r *run) ending() []step {
 		{"one signs two votes", r.equivocates},
 		{"one signs wrong shares", r.badShares},
 		{"it is elected again", r.comesBack},
+		{"a newcomer begins with a snapshot", r.newcomer},
 	}
 }
 
@@ -264,19 +265,70 @@ func (r *run) twin(ctx context.Context, node int) (stop func()) {
 	r.mustNow(os.WriteFile(filepath.Join(home, "data", "priv_validator_state.json"), []byte(`{"height":"0","round":0,"step":0}`), 0o600))
 	script := filepath.Join(r.home, "behaviour-twin")
 	r.mustNow(os.WriteFile(script, []byte("equivocate"), 0o644))
+	_, stop = r.beside(ctx, node, home, r.twoway, "CELLA_BYZANTINE="+script)
+	return stop
+}
+
+// beside runs one more node of the chain in a node's namespace, where it listens on addresses that no node has. It returns that of its RPC.
+func (r *run) beside(ctx context.Context, node int, home, program string, env ...string) (rpc string, stop func()) {
 	ip, _, _ := strings.Cut(r.net.Nodes[node].P2P, ":")
-	// The node's namespace is the twin's too: it listens where no node does.
 	port := func(i int) string { return fmt.Sprintf("%s:%d", ip, 33000+i) }
-	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", fmt.Sprintf("cella%d", node), r.twoway, "chain", "start", "--home", home)
-	cmd.Env = append(os.Environ(), "CELLA_BYZANTINE="+script, "CELLA_P2P_LADDR=tcp://"+port(0), "CELLA_RPC_LADDR=tcp://"+port(1),
-		"CELLA_GRPC_ADDRESS="+port(2), "CELLA_API_ADDRESS=tcp://"+port(3), "CELLA_INSTRUMENTATION_PROMETHEUS_LISTEN_ADDR="+port(4))
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", fmt.Sprintf("cella%d", node), program, "chain", "start", "--home", home)
+	cmd.Env = append(append(os.Environ(), "CELLA_P2P_LADDR=tcp://"+port(0), "CELLA_RPC_LADDR=tcp://"+port(1),
+		"CELLA_GRPC_ADDRESS="+port(2), "CELLA_API_ADDRESS=tcp://"+port(3), "CELLA_INSTRUMENTATION_PROMETHEUS_LISTEN_ADDR="+port(4)), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.Create(filepath.Join(home, "node.log"))
 	r.mustNow(err)
 	cmd.Stdout, cmd.Stderr = log, log
 	r.mustNow(cmd.Start())
-	return func() {
+	return "http://" + port(1), func() {
 		r.mustNow(errors.Join(cmd.Process.Kill(), log.Close()))
 		_ = cmd.Wait() // it was killed
 	}
+}
+
+// newcomer joins with the commands that an operator would use, and has the chain's state without its blocks.
+func (r *run) newcomer(ctx context.Context) {
+	home := filepath.Join(r.home, "newcomer")
+	ask := func(args ...string) string {
+		out, err := exec.CommandContext(ctx, r.cella, append([]string{"chain", "--home", home}, args...)...).CombinedOutput()
+		if err != nil {
+			r.Fatalf("cella chain %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	ask("init", "newcomer", "--chain-id", r.net.ChainID)
+	one, other := r.net.Nodes[r.doubtful], r.net.Nodes[r.worse]
+	genesis, err := os.ReadFile(filepath.Join(one.Home, "config", "genesis.json"))
+	r.mustNow(err)
+	r.mustNow(os.WriteFile(filepath.Join(home, "config", "genesis.json"), genesis, 0o644))
+	said := ask("statesync", "--rpc", one.RPC+","+other.RPC)
+	if !strings.Contains(said, one.NodeID+"@") {
+		r.Fatalf("no hint at a peer:\n%s", said)
+	}
+	rpc, stop := r.beside(ctx, r.copied, home, r.cella, "CELLA_P2P_PERSISTENT_PEERS="+one.NodeID+"@"+one.P2P+","+other.NodeID+"@"+other.P2P)
+	defer stop()
+	r.await(ctx, "the newcomer follows", func(ctx context.Context, there conn) (bool, error) {
+		c, err := dial(rpc)
+		if err != nil {
+			return false, err
+		}
+		s, err := c.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		now := s.SyncInfo.LatestBlockHeight
+		if s.SyncInfo.CatchingUp || now < r.top(ctx)-2 {
+			return false, fmt.Errorf("it is at block %d", now)
+		}
+		if s.SyncInfo.EarliestBlockHeight < 100 {
+			return false, fmt.Errorf("it has blocks from %d on: that is no snapshot", s.SyncInfo.EarliestBlockHeight)
+		}
+		has, err := there.Header(ctx, &now)
+		if err != nil {
+			return false, err
+		}
+		r.Logf("from block %d on, now at %d", s.SyncInfo.EarliestBlockHeight, now)
+		return bytes.Equal(has.Header.Hash(), s.SyncInfo.LatestBlockHash), errors.New("another block than the network's")
+	})
 }
