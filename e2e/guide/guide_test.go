@@ -358,7 +358,7 @@ var (
 	paramRE  = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| `(\\w+)` \\| ([\\d,]+)\\b")
 	metricRE = regexp.MustCompile("`cella_(\\w+)")
 	saidRE   = regexp.MustCompile("(?m)^\\| `([a-z][^`|]*)` \\| ")
-	usageRE  = regexp.MustCompile(`Usage:\n  (cella(?: [a-z-]+)*)(.*)`)
+	usageRE  = regexp.MustCompile(`Usage:\n  (cella(?: [a-z][a-z-]*)*)(.*)`)
 	spokenRE = regexp.MustCompile("`(cella(?: [a-z]+(?:-[a-z]+)*)+)((?: --[a-z-]+)*)[^`]*`")
 )
 
