@@ -70,6 +70,7 @@ func TestPostRefuses(t *testing.T) {
 		"of another ceremony":    {messages: func() []api.Signed { return ann.signed(stale) }, want: "another ceremony"},
 		"without a seat":         {member: "zoe", messages: func() []api.Signed { return w.people["zoe"].signed(w.keyOf("ann")) }, want: "seat is not the sender's"},
 		"without an enclave":     {messages: good, before: func() { ann.active = false }, want: "no active enclave"},
+		"by a low platform":      {messages: good, before: func() { ann.low = true }, want: "no active enclave of the high tier"},
 		"for another purpose":    {purpose: "files", messages: good, want: `no group for "files"`},
 		"for a strange purpose":  {purpose: "a\x00b", messages: good, want: ""},
 		"without messages":       {messages: func() []api.Signed { return nil }, want: "0 messages"},
@@ -93,7 +94,7 @@ func TestPostRefuses(t *testing.T) {
 			}
 			if c.before != nil {
 				c.before()
-				defer func() { ann.active = true }()
+				defer func() { ann.active, ann.low = true, false }()
 			}
 			msg.Messages = c.messages()
 			before := w.dump()
@@ -107,6 +108,31 @@ func TestPostRefuses(t *testing.T) {
 	must(t, w.post(ann, w.keyOf("ann")))
 	if err := w.post(ann, w.keyOf("ann")); !errors.Is(err, ErrRefused) {
 		t.Errorf("the same seat brought a second key: %v", err)
+	}
+}
+
+// Platforms that a host can read or roll back hold no shares: their seats are silent, and no ceremony begins while too many are of that kind.
+func TestLowTierHoldsNoShares(t *testing.T) {
+	w := newWorld(t)
+	w.join(10, "ann", "ben", "cat", "dan")
+	for _, name := range []string{"cat", "dan"} {
+		w.people[name].low = true
+	}
+	w.blocks(20)
+	if began, err := w.keeper.proceedings.Has(w.ctx, Purpose); err != nil || began {
+		t.Fatalf("a ceremony began with half of the members: %v, %v", began, err)
+	}
+	w.people["cat"].low = false
+	w.blocks(20)
+	now, _, err := w.keeper.Charges(w.ctx, Purpose)
+	must(t, err)
+	if now == nil {
+		t.Fatal("three of four have no key")
+	}
+	for i, name := range []string{"ann", "ben", "cat", "dan"} {
+		if now.Keys.Ready(i) != (name != "dan") {
+			t.Errorf("%s holds shares: %v", name, now.Keys.Ready(i))
+		}
 	}
 }
 

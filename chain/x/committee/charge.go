@@ -318,7 +318,7 @@ func (k *Keeper) enough(ctx context.Context, members []threshold.Stakeholder) (b
 	}
 	shares := 0
 	for _, seat := range seats {
-		_, active, err := k.registry.Active(ctx, seat.Account)
+		_, active, err := k.holder(ctx, seat.Account)
 		if err != nil {
 			return false, err
 		}

@@ -37,7 +37,7 @@ func (k *Keeper) complete(ctx context.Context, members []threshold.Stakeholder) 
 		return false, nil
 	}
 	for _, seat := range seats {
-		if _, active, err := k.registry.Active(ctx, seat.Account); err != nil || !active {
+		if _, active, err := k.holder(ctx, seat.Account); err != nil || !active {
 			return false, err
 		}
 	}

@@ -221,6 +221,12 @@ func (k *Keeper) keep(ctx context.Context, purpose string, g *threshold.Group) (
 	return hash, k.groups.Set(ctx, collections.Join(purpose, hash[:]), g.Marshal())
 }
 
+// holder gives the enclave that may hold an account's shares. A platform that its host can read or roll back is of the low tier, and holds none.
+func (k *Keeper) holder(ctx context.Context, account [20]byte) (attestation.Node, bool, error) {
+	n, ok, err := k.registry.Active(ctx, attestation.Account(account))
+	return n, ok && n.Tier == attestation.TierHigh, err
+}
+
 // member reads an address as this chain writes it.
 func (k *Keeper) member(text string) (a [20]byte, err error) {
 	b, err := k.addresses.StringToBytes(text)

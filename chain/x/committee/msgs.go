@@ -11,7 +11,6 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	api "github.com/cella-network/cella/api/committee"
-	"github.com/cella-network/cella/protocol/attestation"
 	"github.com/cella-network/cella/protocol/threshold"
 )
 
@@ -275,12 +274,12 @@ func (k msgServer) sender(ctx context.Context, member string, messages []api.Sig
 
 // active gives the key of the enclave that an account has registered.
 func (k msgServer) active(ctx context.Context, account [20]byte) (ed25519.PublicKey, error) {
-	n, ok, err := k.registry.Active(ctx, attestation.Account(account))
+	n, ok, err := k.holder(ctx, account)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, ErrRefused.Wrap("the account has no active enclave: join first")
+		return nil, ErrRefused.Wrap("the account has no active enclave of the high tier: join first, on a platform that may hold keys")
 	}
 	return n.SignKey[:], nil
 }

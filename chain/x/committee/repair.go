@@ -152,7 +152,7 @@ func (k *Keeper) helpers(ctx context.Context, g *threshold.Group, lost int, epoc
 	var tickets []ticket
 	shares := 0
 	for i, s := range g.Seats {
-		_, active, err := k.registry.Active(ctx, s.Account)
+		_, active, err := k.holder(ctx, s.Account)
 		if err != nil {
 			return nil, err
 		}

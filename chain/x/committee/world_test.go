@@ -64,6 +64,7 @@ type person struct {
 	life   int // how often the enclave has started
 	active bool
 	mute   bool
+	low    bool   // its platform may hold no keys
 	cheat  string // "": honest
 	late   []byte // keys of shares that it kept to itself
 	random *rand.ChaCha8
@@ -137,7 +138,10 @@ func (w *world) Active(_ context.Context, a attestation.Account) (n attestation.
 	if p == nil || !p.active {
 		return n, false, nil
 	}
-	n.Account = a
+	n.Account, n.Tier = a, attestation.TierHigh
+	if p.low {
+		n.Tier = attestation.TierLow
+	}
 	copy(n.SignKey[:], p.key().Public().(ed25519.PublicKey))
 	return n, true, nil
 }
@@ -330,7 +334,7 @@ func seatOf(seats []threshold.Seat, name string) int {
 func (w *world) act() (lines []string) {
 	if v := w.view(); v != nil && !over(v.phase) {
 		for _, p := range w.sorted() {
-			if !p.active || p.mute {
+			if !p.active || p.mute || p.low {
 				continue
 			}
 			if err := w.play(p, v); err != nil {
@@ -636,7 +640,7 @@ func (w *world) actRepairs() (lines []string) {
 		about := string(bytes.TrimRight(a[:], "\x00"))
 		for _, p := range w.sorted() {
 			seat := seatOf(g.Seats, p.name)
-			if !p.active || p.mute || seat < 0 || !p.once("repair of %s %d %d %s", about, r.Epoch, r.Attempt, r.Phase) {
+			if !p.active || p.mute || p.low || seat < 0 || !p.once("repair of %s %d %d %s", about, r.Epoch, r.Attempt, r.Phase) {
 				continue
 			}
 			if err := w.help(p, v, g, seat, about, fmt.Sprint(about, r.Attempt)); err != nil {
