@@ -179,7 +179,7 @@ func (k *Keeper) bond(ctx context.Context, validator, delegator string, amount m
 		return err
 	}
 	own := delegator == "" || delegator == o.now.Address
-	if amount.LT(intOf(r.PowerUnit)) && !(own && amount.Equal(intOf(r.Lacks(o.now)))) { // with what it lacks, all that can leave is no dust
+	if amount.LT(intOf(r.PowerUnit)) && (!own || !amount.Equal(intOf(r.Lacks(o.now)))) { // with what it lacks, all that can leave is no dust
 		return dust(r)
 	}
 	if _, err := r.Bond(o.now, sum(amount), own); err != nil {
