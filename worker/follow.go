@@ -57,7 +57,7 @@ func (h *heads) wait(ctx context.Context, height int64) (int64, error) {
 
 // follow feeds the enclave each new block.
 func (s *session) follow(ctx context.Context) error {
-	for failures := 0; ; {
+	for failures, refusals := 0, 0; ; {
 		err := s.Chain.Wait(ctx, s.heads.latest()+1)
 		if err == nil {
 			err = s.advance(ctx)
@@ -66,7 +66,9 @@ func (s *session) follow(ctx context.Context) error {
 			return nil
 		}
 		var refusal *wire.Error
-		if errors.As(err, &refusal) && failures >= stubborn {
+		if !errors.As(err, &refusal) {
+			refusals = 0
+		} else if refusals++; refusals > stubborn {
 			return fmt.Errorf("the enclave refused block %d: %w", s.heads.latest()+1, err)
 		}
 		if err == nil {

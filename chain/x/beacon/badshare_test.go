@@ -1,10 +1,15 @@
 package beacon
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"strings"
 	"testing"
+
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	cmttypes "github.com/cometbft/cometbft/types"
 
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -102,6 +107,32 @@ func TestBadShare(t *testing.T) {
 	wrong := beacon.Extension{Epoch: 2, Partials: []beacon.Partial{{Height: 21, Points: w.teams[1].partial(0, message(2, 21))}}}
 	if err := post(w.signedBy("ann", 21, 0, wrong)); err != nil {
 		t.Error("ann has the last seat of the new group, not the first:", err)
+	}
+}
+
+// A validator's key and nonce have small order: consensus, by ZIP 215, takes its signature beside a vote and crypto/ed25519 does not. What was signed so is
+// evidence like any other.
+func TestBadShareWithAnOddSignature(t *testing.T) {
+	w := running(t, 12)
+	ann := w.named("ann")
+	ann.absent = true
+	order2 := append([]byte{0xec}, bytes.Repeat([]byte{0xff}, 31)...)
+	order2[31] = 0x7f
+	copy(ann.key[32:], order2)
+	w.until(16)
+	e := beacon.Extension{Epoch: 1, Partials: []beacon.Partial{{Height: 15, Points: w.teams[0].partial(1, message(1, 15))}}}
+	m := w.signedBy("ann", 15, 0, e)
+	signed := cmttypes.VoteExtensionSignBytes(testChain, &cmtproto.Vote{Height: 15, Extension: m.Extension})
+	identity := append([]byte{1}, make([]byte, 31)...)
+	m.Signature = append(identity, make([]byte, 32)...)
+	if ed25519.Verify(order2, signed, m.Signature) { // then it refuses the other one
+		m.Signature = append(order2, make([]byte, 32)...)
+	}
+	if ed25519.Verify(order2, signed, m.Signature) {
+		t.Fatal("crypto/ed25519 takes it")
+	}
+	if _, err := (msgServer{w.keeper}).BadShare(w.at(w.height+1), m); err != nil || len(w.punished) != 1 {
+		t.Errorf("%v, punished: %v", err, w.punished)
 	}
 }
 

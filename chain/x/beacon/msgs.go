@@ -2,11 +2,11 @@ package beacon
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 
 	"cosmossdk.io/collections"
 
+	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	cmttypes "github.com/cometbft/cometbft/types"
 
@@ -67,11 +67,12 @@ func (k *Keeper) badShare(ctx sdk.Context, msg *api.MsgBadShare) error {
 		return err
 	}
 	voter, ok := voters.find(msg.Validator)
-	if !ok || len(voter.Key) != ed25519.PublicKeySize {
+	if !ok || len(voter.Key) != ed25519.PubKeySize {
 		return ErrRefused.Wrapf("%X did not vote at height %d", msg.Validator, msg.Height)
 	}
 	signed := cmttypes.VoteExtensionSignBytes(ctx.ChainID(), &cmtproto.Vote{Height: msg.Height, Round: int32(msg.Round), Extension: msg.Extension})
-	if msg.Round < 0 || msg.Round > 1<<30 || !ed25519.Verify(voter.Key, signed, msg.Signature) {
+	// By the rule of consensus: what it took beside a vote must not be without a signature here.
+	if msg.Round < 0 || msg.Round > 1<<30 || !ed25519.PubKey(voter.Key).VerifySignature(signed, msg.Signature) {
 		return ErrRefused.Wrapf("the extension is not signed by %X for height %d, round %d", msg.Validator, msg.Height, msg.Round)
 	}
 	e, err := beacon.UnmarshalExtension(msg.Extension)

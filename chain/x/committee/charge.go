@@ -226,10 +226,12 @@ func (k *Keeper) fail(ctx context.Context, r *running) error {
 	if err != nil {
 		return err
 	}
-	if len(r.kept.Old) > 0 {
-		s.office.Failures++
+	if renewal := len(r.kept.Old) > 0 && len(s.office.Wanted) == 0; !renewal { // one for lost shares is not tried again
+		s.office.Next = height(ctx) + s.params.RetryBlocks
+		if len(r.kept.Old) > 0 {
+			s.office.Failures++
+		}
 	}
-	s.office.Next = height(ctx) + s.params.RetryBlocks
 	if err := k.offices.Set(ctx, r.purpose, s.office); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (k *Keeper) ask(ctx context.Context, purpose string, account [20]byte, epoc
 		return ErrRefused.Wrap("repair of an account without a seat")
 	}
 	if !k.repairable(g, seat) {
-		return k.renew(ctx, purpose, account)
+		return k.renew(ctx, purpose, charge, g, seat)
 	}
 	params, err := k.params.Get(ctx)
 	if err != nil {
@@ -90,7 +90,8 @@ func (k *Keeper) ask(ctx context.Context, purpose string, account [20]byte, epoc
 
 // renew hands the key on to who would have it now, because a member lost more shares than can be repaired. All seats get new shares, so
 // that once in stall_blocks is enough for all who ask.
-func (k *Keeper) renew(ctx context.Context, purpose string, account [20]byte) error {
+func (k *Keeper) renew(ctx context.Context, purpose string, charge threshold.Charge, g *threshold.Group, seat int) error {
+	account := g.Seats[seat].Account
 	s, err := k.standing(ctx, purpose)
 	if err != nil {
 		return err
@@ -99,8 +100,16 @@ func (k *Keeper) renew(ctx context.Context, purpose string, account [20]byte) er
 	if err != nil {
 		return err
 	}
-	if going || s.waits() || s.office.Next > 0 || s.lost {
+	if going || s.waits() || s.office.Next > 0 || s.fresh() {
 		return ErrRefused.Wrap("a ceremony goes on or is due, which brings new shares")
+	}
+	n, _, err := k.holder(ctx, account)
+	if err != nil {
+		return err
+	}
+	// The enclave that has shown its keys was there when that phase began. Of a group that was gone back to it is not known when that was.
+	if g.Ready(seat) && g.ID.Epoch == charge.Epoch && n.Joined < charge.From-2-s.params.PhaseBlocks {
+		return ErrRefused.Wrap("the enclave is still the one that has shown that it holds its shares")
 	}
 	last, err := k.renewed.Get(ctx, purpose)
 	if err == nil && height(ctx) < last+s.params.StallBlocks {
@@ -119,7 +128,6 @@ func (k *Keeper) renew(ctx context.Context, purpose string, account [20]byte) er
 	if err := k.renewed.Set(ctx, purpose, height(ctx)); err != nil {
 		return err
 	}
-	s.office.Failures = 0 // one that fails is not tried again, and brings no fresh key nearer
 	return k.start(ctx, purpose, members, s)
 }
 

@@ -64,6 +64,8 @@ type person struct {
 	life   int // how often the enclave has started
 	active bool
 	mute   bool
+	seen   int    // the life that is registered
+	joined int64  // since
 	low    bool   // its platform may hold no keys
 	cheat  string // "": honest
 	late   []byte // keys of shares that it kept to itself
@@ -138,7 +140,10 @@ func (w *world) Active(_ context.Context, a attestation.Account) (n attestation.
 	if p == nil || !p.active {
 		return n, false, nil
 	}
-	n.Account, n.Tier = a, attestation.TierHigh
+	if p.seen != p.life { // it registers when it is first looked for
+		p.seen, p.joined = p.life, w.ctx.BlockHeight()
+	}
+	n.Account, n.Tier, n.Joined = a, attestation.TierHigh, p.joined
 	if p.low {
 		n.Tier = attestation.TierLow
 	}
