@@ -20,7 +20,12 @@ import (
 // four is a chain of four validators that prove 200 GiB each for an own stake of 100 CELLA, at the beginning of era 2.
 func four(t testing.TB) *world {
 	t.Helper()
-	w := newWorld(t, params)
+	return fourWith(t, params)
+}
+
+func fourWith(t testing.TB, p api.Params) *world {
+	t.Helper()
+	w := newWorld(t, p)
 	for _, name := range []string{"ann", "bob", "cat", "dan"} {
 		if err := w.validator(t, name, 100*cella, 10); err != nil {
 			t.Fatal(err)

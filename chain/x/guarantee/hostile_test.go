@@ -283,16 +283,7 @@ func TestOneBlockMore(t *testing.T) {
 func TestLackingStakeIsTaken(t *testing.T) {
 	p := params
 	p.MinOwn = 100 * cella
-	w := newWorld(t, p)
-	for _, name := range []string{"ann", "bob", "cat", "dan"} {
-		if err := w.validator(t, name, 100*cella, 10); err != nil {
-			t.Fatal(err)
-		}
-		w.bytes[name] = 200 * gib
-	}
-	w.start(t)
-	w.era(t)
-	w.era(t)
+	w := fourWith(t, p)
 	w.fresh = true
 	w.block(t)
 	if err := w.bond(t, "ann", "gil", 100*cella); err != nil {
